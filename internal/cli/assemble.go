@@ -1,0 +1,232 @@
+package cli
+
+import (
+	"strconv"
+
+	"github.com/postbench/postbench/internal/hist"
+	"github.com/postbench/postbench/internal/intent"
+	"github.com/postbench/postbench/loadgen"
+	"github.com/postbench/postbench/loadgen/audit"
+	"github.com/postbench/postbench/reports"
+)
+
+// variant turns a measurement into the result document's form.
+func (p *plan) variant(m *measurement) reports.Variant {
+	l := &m.outcome.Latencies
+	v := reports.Variant{
+		Name: m.variant, Components: m.components,
+		Latency: reports.Latencies{
+			Response: reports.NewLatency(l.Response), Service: reports.NewLatency(l.Service),
+			ServiceRefused: reports.NewLatency(l.ServiceRefused),
+			LagGenerator:   reports.NewLatency(l.LagGenerator), LagQueue: reports.NewLatency(l.LagQueue),
+		},
+		Phases: reports.Phases{DNS: reports.NewLatency(l.DNS), Connect: reports.NewLatency(l.Connect), TLS: reports.NewLatency(l.TLS),
+			Wait: reports.NewLatency(l.Wait), Body: reports.NewLatency(l.Body)},
+		Responses: responsesOf(m.outcome.Responses),
+		Timeline:  timelineOf(m.outcome.Timeline),
+		Partners:  p.partnersOf(m),
+		Ledger:    ledgerOf(m),
+		Caps:      capsOf(m),
+		Resources: reports.Resources{ClientCPUS: &m.clientCPUS},
+		Validity:  validityOf(m.invalid),
+	}
+	if m.serverCPUS >= 0 {
+		v.Resources.ServerCPUS = &m.serverCPUS
+	}
+	if seconds := m.outcome.Duration.Seconds(); seconds > 0 {
+		v.AchievedPerS = float64(m.outcome.Attempts.Acked) / seconds
+	}
+	v.OfferedPerS = p.offeredPerS(m.outcome)
+	if m.sheet != nil {
+		v.Latency.Delivery = reports.NewLatency(m.sheet.Delivery)
+		if m.sheet.Recorded != nil {
+			v.Latency.Recorded = reports.NewLatency(m.sheet.Recorded)
+		}
+	}
+	return v.WithRound(m.number, uint64(m.runNumber), m.outcome.Start.UnixNano(), int64(m.outcome.Duration), m.counted)
+}
+
+// offeredPerS is the rate at which intents became due.
+func (p *plan) offeredPerS(o *loadgen.Outcome) float64 {
+	if p.replay != nil || o.Interrupted {
+		if s := o.Duration.Seconds(); s > 0 {
+			return float64(o.Intents) / s
+		}
+		return 0
+	}
+	return float64(o.Intents) / p.duration().Seconds()
+}
+
+func validityOf(reasons []string) reports.Validity {
+	if len(reasons) > 0 {
+		return reports.Validity{Verdict: reports.VerdictInvalid, Reasons: reasons}
+	}
+	return reports.Validity{Verdict: reports.VerdictValid, Reasons: []string{}}
+}
+
+func responsesOf(counts map[string]int64) []reports.Response {
+	byStatus, byError := map[int]int64{}, map[string]int64{}
+	for name, n := range counts {
+		if status, err := strconv.Atoi(name); err == nil {
+			byStatus[status] += n
+			continue
+		}
+		byError[name] += n
+	}
+	return reports.NewResponses(byStatus, byError)
+}
+
+func timelineOf(seconds []loadgen.Second) []reports.TimelineSecond {
+	var list []reports.TimelineSecond
+	for _, s := range seconds {
+		list = append(list, reports.TimelineSecond{Second: s.Second, Due: s.Intents, Acked: s.Acked,
+			P50Us: usOrNull(s.P50Ns), P99Us: usOrNull(s.P99Ns), MaxUs: usOrNull(maxOrNone(s))})
+	}
+	return list
+}
+
+// maxOrNone is -1 where no attempt was acked.
+func maxOrNone(s loadgen.Second) int64 {
+	if s.Acked == 0 {
+		return -1
+	}
+	return s.MaxNs
+}
+
+// usOrNull turns ns into µs; negative means not known.
+func usOrNull(ns int64) *float64 {
+	if ns < 0 {
+		return nil
+	}
+	us := float64(ns) / 1e3
+	return &us
+}
+
+func (p *plan) partnersOf(m *measurement) []reports.Partner {
+	var list []reports.Partner
+	for i, sheet := range m.partners {
+		partner := reports.Partner{
+			Name:    sheet.Name,
+			Latency: reports.PartnerLatency{Response: reports.NewLatency(m.outcome.Latencies.PartnerResponse[i])},
+			Ledger:  reports.PartnerLedger{Intents: sheet.Intents, Attempts: sheet.Attempts},
+			Drops:   map[string]int64{},
+		}
+		if i < len(m.outcome.QueueDepth) {
+			depth := int64(m.outcome.QueueDepth[i])
+			partner.QueueDepth = &depth
+		}
+		if m.sheet != nil {
+			partner.Ledger.Fates = fatesOf(&sheet.Fates)
+			partner.Drops = dropsOf(&m.sheet.Partners[i])
+		}
+		list = append(list, partner)
+	}
+	return list
+}
+
+func dropsOf(p *audit.PartnerSheet) map[string]int64 {
+	drops := map[string]int64{}
+	for reason, n := range p.Drops {
+		if n > 0 {
+			drops[intent.Reason(reason).String()] = n
+		}
+	}
+	return drops
+}
+
+func fatesOf(f *audit.Fates) reports.Fates {
+	return reports.NewFates(f.Recorded, f.RecordedUnacked, f.LostAfterAck, f.LostAtPartner, f.Rejected, f.ForgedAccepted)
+}
+
+func ledgerOf(m *measurement) reports.Ledger {
+	a := m.outcome.Attempts
+	ledger := reports.Ledger{Intents: int64(m.outcome.Intents), Attempts: a.Total, Acked: a.Acked, Refused: a.Refused,
+		TimedOut: a.TimedOut, Errored: a.Errored, Balanced: m.balanced}
+	if m.sheet != nil {
+		judged(&ledger, m.sheet)
+		for i := range ledger.Worst {
+			ledger.Worst[i].RunNumber = uint64(m.runNumber)
+		}
+	}
+	return ledger
+}
+
+// judged fills in what only the judge knows.
+func judged(ledger *reports.Ledger, s *audit.Sheet) {
+	ledger.Fates = fatesOf(&s.Fates)
+	ledger.DoubleCounted, ledger.Phantom = &s.DoubleCounted, &s.Phantom
+	ledger.WrongVerdict, ledger.WrongPayload, ledger.FalseDuplicate = &s.WrongVerdict, &s.WrongPayload, s.FalseDuplicates
+	ledger.Verdicts = map[string]int64{}
+	for verdict, n := range s.Verdicts {
+		if n > 0 {
+			ledger.Verdicts[intent.Verdict(verdict).String()] = n
+		}
+	}
+	ledger.Money = []reports.Money{}
+	for _, m := range s.Money {
+		ledger.Money = append(ledger.Money, reports.Money{
+			Currency: m.Currency.String(), PartnerCount: m.PartnerCount, RecordedCount: m.RecordedCount, MissingCount: m.MissingCount,
+			SurplusCount: m.SurplusCount, LeftOutCount: m.LeftOutCount, PartnerMicros: int64(m.PartnerMicros), RecordedMicros: int64(m.RecordedMicros),
+			MissingMicros: int64(m.MissingMicros), SurplusMicros: int64(m.SurplusMicros), LeftOutMicros: int64(m.LeftOutMicros),
+		})
+	}
+	ledger.DiscrepancyRate = reports.DiscrepancyRate(ledger.Money)
+	ledger.Worst = worstOf(s)
+}
+
+func worstOf(s *audit.Sheet) []reports.LostPostback {
+	var list []reports.LostPostback
+	for _, lost := range s.Worst {
+		entry := reports.LostPostback{
+			Index: int64(lost.Index), ClickID: lost.ClickID, TxID: lost.TxID, Event: lost.Event.String(), Partner: s.Partners[lost.Partner].Name,
+			Fate: lost.Fate.String(), DueNs: lost.DueNs, LastStatus: lost.LastStatus, Attempts: lost.Attempts,
+			PayoutMicros: int64(lost.Payout), Currency: lost.Currency.String(),
+		}
+		if lost.Fate == audit.FateLostAtPartner {
+			entry.Reason = lost.Reason.String()
+		}
+		if lost.Attempts > 0 {
+			entry.DispatchedNs, entry.EndNs = &lost.DispatchedNs, &lost.LastEndNs
+		}
+		list = append(list, entry)
+	}
+	return list
+}
+
+// capsOf sums up the cap windows; nil without capped offers or a ledger.
+func capsOf(m *measurement) *reports.Caps {
+	if m.sheet == nil || len(m.sheet.Caps) == 0 {
+		return nil
+	}
+	caps := &reports.Caps{Offers: len(m.sheet.Caps)}
+	visible := hist.New()
+	var trafficSum, trafficMax float64
+	for i := range m.sheet.Caps {
+		w := &m.sheet.Caps[i]
+		billed := w.BilledOvershoot()
+		caps.BilledOvershoot += billed
+		caps.BilledOvershootMax = max(caps.BilledOvershootMax, billed)
+		caps.BilledOvershootMaxPct = max(caps.BilledOvershootMaxPct, percentOf(billed, w.Cap))
+		caps.Undershoot += w.Undershoot()
+		traffic := percentOf(w.TrafficOvershoot(), w.Cap)
+		trafficSum += traffic
+		trafficMax = max(trafficMax, traffic)
+		if w.VisibleNs >= 0 {
+			visible.Record(w.VisibleNs)
+		}
+	}
+	if m.caps == nil {
+		return caps
+	}
+	mean := trafficSum / float64(caps.Offers)
+	caps.TrafficOvershootMeanPct, caps.TrafficOvershootMaxPct = &mean, &trafficMax
+	if ns, ok := visible.Percentile(95); ok {
+		caps.VisibleP95Us = usOrNull(ns)
+	}
+	if m.caps.PollPeriod != nil && m.caps.PollPeriod.Count() > 0 {
+		caps.RouterPollUs = float64(m.caps.PollPeriod.MeanNs()) / 1e3
+	}
+	return caps
+}
+
+func percentOf(part, whole int64) float64 { return 100 * float64(part) / float64(whole) }

@@ -1,0 +1,118 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postbench/postbench/loadgen"
+	"github.com/postbench/postbench/loadgen/audit"
+	"github.com/postbench/postbench/reports"
+)
+
+func auditCommand() *cobra.Command {
+	var ledger, columns string
+	command := &cobra.Command{
+		Use:   "audit DIR --ledger URL|FILE",
+		Short: "judge a finished run by a ledger that came later",
+		Long: `Judges a finished run by the state that it kept in its --out directory: an export
+from a database rarely exists when the run ends. The balance sheet in
+DIR/result.json is replaced; the latencies stay. It can be repeated.`,
+		Example: `  postbench audit run1 --ledger export.ndjson
+  postbench audit run1 --ledger export.csv --columns click_id=cid,txid=tx,payout=sum,recorded_unix_ns=created_at`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(command *cobra.Command, args []string) error {
+			return auditRun(command.Context(), args[0], ledger, columns, command.OutOrStdout())
+		},
+	}
+	command.Flags().StringVar(&ledger, "ledger", "", "the server's rows: URL (NDJSON) or file (NDJSON, or .csv)")
+	command.Flags().StringVar(&columns, "columns", "", "columns of a CSV ledger, such as click_id=cid,payout=sum")
+	return command
+}
+
+func auditRun(ctx context.Context, dir, ledger, columnText string, stdout io.Writer) error {
+	if ledger == "" {
+		return errors.New("audit needs --ledger URL|FILE")
+	}
+	columns, err := audit.ParseColumns(columnText)
+	if err != nil {
+		return fmt.Errorf("--columns: %w", err)
+	}
+	m, err := loadManifest(dir)
+	if err != nil {
+		return err
+	}
+	result, err := reports.ReadFile(filepath.Join(dir, resultFile))
+	if err != nil {
+		return err
+	}
+	if len(result.Variants) != 1 || len(result.Variants[0].Rounds) != 1 {
+		return fmt.Errorf("%s is not the result of one run", filepath.Join(dir, resultFile))
+	}
+	sheet, err := m.judge(ctx, dir, ledger, columns)
+	if err != nil {
+		return err
+	}
+	if err := m.apply(&result, sheet); err != nil {
+		return err
+	}
+	if err := reports.WriteFile(filepath.Join(dir, resultFile), result); err != nil {
+		return err
+	}
+	fmt.Fprint(stdout, reports.Summary(result.Variants[0]))
+	if !result.Variants[0].Validity.Valid() {
+		return invalid("the measurement cannot be trusted, see validity above")
+	}
+	return nil
+}
+
+// judge reads the ledger once: a finished run has nothing to wait for.
+func (m *manifest) judge(ctx context.Context, dir, where string, columns audit.Columns) (*audit.Sheet, error) {
+	generator, err := m.generator()
+	if err != nil {
+		return nil, err
+	}
+	state, err := loadgen.OpenState(filepath.Join(dir, stateFile))
+	if err != nil {
+		return nil, err
+	}
+	defer state.Close()
+	judge := audit.NewJudge(m.auditConfig(generator, state.Cells))
+	if _, err := loadgen.NewLedger(where, columns, runID(generator), newHTTPClient()).Read(ctx, judge.Row); err != nil {
+		return nil, err
+	}
+	return judge.Sheet(), nil
+}
+
+// apply replaces the judge's part of a result.
+func (m *manifest) apply(result *reports.Result, sheet *audit.Sheet) error {
+	v := result.Variants[0]
+	judged(&v.Ledger, sheet)
+	v.Ledger.Balanced = len(sheet.Imbalances) == 0 && sheet.Attempts == m.Attempts
+	if !v.Ledger.Balanced {
+		v.Validity = validityOf(append(v.Validity.Reasons, fmt.Sprintf("books do not balance: %v", sheet.Imbalances)))
+	}
+	v.Latency.Delivery = reports.NewLatency(sheet.Delivery)
+	v.Latency.Recorded = reports.Latency{}
+	if sheet.Recorded != nil {
+		v.Latency.Recorded = reports.NewLatency(sheet.Recorded)
+	}
+	v.Caps = capsOf(&measurement{sheet: sheet, caps: m.observation()})
+	for i := range v.Partners {
+		v.Partners[i].Ledger.Fates = fatesOf(&sheet.Partners[i].Fates)
+		v.Partners[i].Drops = dropsOf(&sheet.Partners[i])
+	}
+	round := v.Rounds[0]
+	v = v.WithRound(round.Round, round.RunNumber, round.StartedUnixNs, round.DurationNs, true)
+	merged, err := reports.MergeRuns([]reports.Variant{v})
+	if err != nil {
+		return err
+	}
+	merged.Phases = v.Phases
+	result.Variants[0] = merged
+	return nil
+}

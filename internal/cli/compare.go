@@ -1,0 +1,270 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postbench/postbench/internal/machine"
+	"github.com/postbench/postbench/refserver"
+	"github.com/postbench/postbench/reports"
+)
+
+// maxRepeats is how often a round that the machine spoilt is played again.
+const maxRepeats = 2
+
+const defaultRounds = 6
+
+// compareFlags are the flags of compare.
+type compareFlags struct {
+	traffic  traffic
+	settings settings
+	variants string
+	vary     string
+	base     string
+	rounds   int
+	out      string
+}
+
+func compareCommand() *cobra.Command {
+	f := &compareFlags{}
+	command := &cobra.Command{
+		Use:   "compare",
+		Short: "play the same traffic at several architectures, in interleaved rounds",
+		Long: `Plays the same traffic at each variant of the reference server, in interleaved
+rounds (A B A B …), each round on a fresh server with the run number of the round,
+and prints one table and one sentence.
+
+Without --variants and --vary it compares the racy and the atomic cap check of
+the monolith. A round that the machine spoilt (CPU steal, a late generator) is
+repeated up to twice, and the output says so.`,
+		Example: `  postbench compare
+  postbench compare --base monolith --vary caps=check-then-insert,atomic --rounds 10 --out cmp1
+  postbench compare --variants monolith,./mine.yaml --scenario smoke`,
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			return compare(command.Context(), f, command.OutOrStdout(), command.ErrOrStderr())
+		},
+	}
+	flags := command.Flags()
+	flags.StringVar(&f.variants, "variants", "", "variants to compare, separated by commas (see: list variants)")
+	flags.StringVar(&f.vary, "vary", "", "vary one axis of --base, such as caps=check-then-insert,atomic")
+	flags.StringVar(&f.base, "base", "", "variant that --vary starts from and that the others are held against (default: the first)")
+	flags.IntVar(&f.rounds, "rounds", defaultRounds, "rounds of each variant; 6 is the least with which a difference can be shown")
+	f.traffic.register(flags, "mixed")
+	f.settings.register(flags)
+	flags.StringVar(&f.out, "out", "", "new directory for result.json")
+	return command
+}
+
+const (
+	defaultBase = "monolith"
+	defaultVary = "caps=check-then-insert,atomic"
+	maxRounds   = 1000
+)
+
+// contender is one variant of a comparison.
+type contender struct {
+	name        string
+	composition refserver.Composition
+}
+
+// contenders resolves --variants, --vary and --base.
+func (f *compareFlags) contenders() ([]contender, error) {
+	if f.variants == "" && f.vary == "" {
+		f.vary = defaultVary
+	}
+	var list []contender
+	for _, name := range splitList(f.variants) {
+		c, err := refserver.LoadVariant(name)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, contender{c.Name, c})
+	}
+	if f.vary != "" {
+		varied, err := f.varied()
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, varied...)
+	}
+	seen := map[string]bool{}
+	for _, c := range list {
+		if seen[c.name] {
+			return nil, fmt.Errorf("variant %s is named twice", c.name)
+		}
+		seen[c.name] = true
+	}
+	if len(list) < 2 {
+		return nil, fmt.Errorf("compare needs at least two variants, got %d", len(list))
+	}
+	return list, nil
+}
+
+func (f *compareFlags) varied() ([]contender, error) {
+	base := f.base
+	if base == "" {
+		base = defaultBase
+	}
+	c, err := refserver.LoadVariant(base)
+	if err != nil {
+		return nil, err
+	}
+	axis, values, ok := strings.Cut(f.vary, "=")
+	if !ok {
+		return nil, fmt.Errorf("--vary %q: want AXIS=x,y such as %s", f.vary, defaultVary)
+	}
+	var list []contender
+	for _, value := range splitList(values) {
+		other, err := c.With(axis, value)
+		if err != nil {
+			return nil, fmt.Errorf("--vary: %w", err)
+		}
+		list = append(list, contender{fmt.Sprintf("%s[%s=%s]", c.Name, axis, value), other})
+	}
+	return list, nil
+}
+
+func splitList(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, ",")
+}
+
+func compare(ctx context.Context, f *compareFlags, stdout, stderr io.Writer) error {
+	list, err := f.contenders()
+	if err != nil {
+		return err
+	}
+	if f.rounds < 1 || f.rounds > maxRounds {
+		return fmt.Errorf("--rounds %d: want 1 to %d", f.rounds, maxRounds)
+	}
+	p, err := newPlan(&f.traffic, nil, time.Now())
+	if err != nil {
+		return err
+	}
+	dir, err := openOut(f.out)
+	if err != nil {
+		return err
+	}
+	defer dir.discard()
+	f.settings.bootID = machine.Read().BootID
+	c := &comparison{plan: p, settings: &f.settings, dir: dir, rounds: f.rounds, stdout: stdout, stderr: stderr}
+	runs, err := c.play(ctx, list)
+	if err != nil {
+		return err
+	}
+	result, err := p.result(runs, &f.settings)
+	if err != nil {
+		return &exitError{code: exitInvalid, err: err}
+	}
+	result.Interrupted = ctx.Err() != nil
+	result.Comparison = reports.Compare(result.Variants, list[0].name)
+	if err := dir.keepResult(result); err != nil {
+		return &exitError{code: exitInvalid, err: err}
+	}
+	return c.print(result)
+}
+
+// comparison is one compare under way.
+type comparison struct {
+	plan           *plan
+	settings       *settings
+	dir            *outDir
+	rounds         int
+	stdout, stderr io.Writer
+}
+
+// play plays all rounds. An interrupt ends it with what is complete.
+func (c *comparison) play(ctx context.Context, list []contender) ([]reports.Variant, error) {
+	fmt.Fprintf(c.stderr, "%d rounds of %v each, %s, %d variants\n", c.rounds, c.plan.duration(), c.plan.scenario.Name, len(list))
+	var runs []reports.Variant
+	for round := range uint32(c.rounds) {
+		for i := range list {
+			if ctx.Err() != nil {
+				return runs, nil
+			}
+			played, err := c.round(ctx, round, &list[i])
+			if err != nil {
+				return nil, err
+			}
+			runs = append(runs, played...)
+		}
+	}
+	return runs, nil
+}
+
+// round plays one round of one variant, again if the machine spoilt it. All
+// tries are kept; only the last one counts.
+func (c *comparison) round(ctx context.Context, round uint32, who *contender) ([]reports.Variant, error) {
+	var played []reports.Variant
+	for try := 0; ; try++ {
+		watch := &watcher{out: c.stderr, label: fmt.Sprintf("round %d/%d %s", round+1, c.rounds, who.name)}
+		c.settings.observe = watch.observe
+		m, err := measureAt(ctx, c.plan, round, &who.composition, nil, c.settings, c.dir, c.stderr)
+		watch.end()
+		if err != nil {
+			return nil, err
+		}
+		m.variant = who.name
+		again := len(m.invalid) > 0 && m.balanced && try < maxRepeats && ctx.Err() == nil
+		m.counted = !again && !m.outcome.Interrupted
+		v := c.plan.described(m, &who.composition)
+		played = append(played, v)
+		fmt.Fprintf(c.stderr, "round %d/%d  %-34s %s\n", round+1, c.rounds, who.name, reports.RoundLine(v))
+		if !again {
+			return played, nil
+		}
+		fmt.Fprintf(c.stdout, "round %d of %s was spoilt and is repeated: %s\n", round+1, who.name, strings.Join(m.invalid, "; "))
+	}
+}
+
+// print shows the table and the sentence and says whether to believe them.
+func (c *comparison) print(result reports.Result) error {
+	fmt.Fprintln(c.stdout)
+	fmt.Fprint(c.stdout, reports.Table(result.Variants))
+	fmt.Fprintln(c.stdout)
+	fmt.Fprintln(c.stdout, reports.Sentence(result.Comparison...))
+	fmt.Fprintf(c.stdout, "\n%s\n", c.plan.provenance(&result))
+	for _, v := range result.Variants {
+		if !v.Validity.Valid() {
+			return invalid("%s cannot be trusted: %s", v.Name, strings.Join(v.Validity.Reasons, "; "))
+		}
+	}
+	return nil
+}
+
+// provenance names what the figures rest on.
+func (p *plan) provenance(r *reports.Result) string {
+	var parts []string
+	for _, v := range r.Variants[:1] {
+		for _, component := range v.Components {
+			text := fmt.Sprintf("%s: %s %s", component.Role, component.Implementation, component.Version)
+			if component.Embedded {
+				text += " (embedded)"
+			}
+			parts = append(parts, text)
+		}
+	}
+	return fmt.Sprintf("components  %s\nrun         scenario %s, profile %s, seed %d, epoch %d, %s, %d CPUs, commit %s",
+		strings.Join(parts, ", "), r.Scenario.Name, r.Profile.Name, r.Seed, r.EpochUnixS, r.Machine.Model, r.Machine.CPUs, r.Tool.Commit)
+}
+
+// keepResult writes the result of a comparison, which has no state to keep.
+func (d *outDir) keepResult(result reports.Result) error {
+	if !d.own {
+		return nil
+	}
+	if err := reports.WriteFile(filepath.Join(d.path, resultFile), result); err != nil {
+		return err
+	}
+	d.kept = true
+	return nil
+}

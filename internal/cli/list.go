@@ -1,0 +1,173 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postbench/postbench/profiles"
+	"github.com/postbench/postbench/refserver"
+	"github.com/postbench/postbench/scenarios"
+)
+
+// shelf is one kind of named documents.
+type shelf struct {
+	kind  string
+	names func() []string
+	// about returns the one line of list, show the whole of show.
+	about func(name string) (string, error)
+	show  func(name string) (string, error)
+}
+
+func shelves() []shelf {
+	return []shelf{
+		{"variants", refserver.Variants, aboutVariant, showVariant},
+		{"scenarios", scenarios.Names, aboutScenario, showScenario},
+		{"profiles", profiles.Names, aboutProfile, showProfile},
+		{"partners", profiles.PartnerNames, aboutPartner, showPartner},
+	}
+}
+
+func shelfOf(kind string) (shelf, error) {
+	var kinds []string
+	for _, s := range shelves() {
+		if s.kind == kind || s.kind == kind+"s" {
+			return s, nil
+		}
+		kinds = append(kinds, s.kind)
+	}
+	return shelf{}, fmt.Errorf("no kind %q; kinds: %s", kind, strings.Join(kinds, ", "))
+}
+
+func kindNames() []string {
+	var kinds []string
+	for _, s := range shelves() {
+		kinds = append(kinds, s.kind)
+	}
+	return kinds
+}
+
+func listCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:       "list " + strings.Join(kindNames(), "|"),
+		Short:     "list the variants, scenarios, profiles or partners that come with postbench",
+		Example:   "  postbench list variants\n  postbench list scenarios",
+		Args:      cobra.ExactArgs(1),
+		ValidArgs: kindNames(),
+		RunE: func(command *cobra.Command, args []string) error {
+			s, err := shelfOf(args[0])
+			if err != nil {
+				return err
+			}
+			return list(command.OutOrStdout(), s)
+		},
+	}
+}
+
+func list(w io.Writer, s shelf) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, name := range s.names() {
+		about, err := s.about(name)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(table, "%s\t%s\n", name, about)
+	}
+	return table.Flush()
+}
+
+func showCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:       "show KIND NAME",
+		Short:     "say in words what a variant, scenario, profile or partner does",
+		Example:   "  postbench show scenario mixed\n  postbench show variant monolith\n  postbench show partner ./mine.yaml",
+		Args:      cobra.ExactArgs(2),
+		ValidArgs: kindNames(),
+		RunE: func(command *cobra.Command, args []string) error {
+			s, err := shelfOf(args[0])
+			if err != nil {
+				return err
+			}
+			text, err := s.show(args[1])
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(command.OutOrStdout(), strings.TrimRight(text, "\n"))
+			return nil
+		},
+	}
+}
+
+func aboutVariant(name string) (string, error) {
+	c, err := refserver.LoadVariant(name)
+	return c.Summary, err
+}
+
+func showVariant(name string) (string, error) {
+	c, err := refserver.LoadVariant(name)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s: %s\ndurability %s\n\n  %s", c.Name, c.Summary, c.Durability(), strings.Join(c.Steps(), "\n  → ")), nil
+}
+
+func aboutScenario(name string) (string, error) {
+	s, err := scenarios.Load(name)
+	return s.About, err
+}
+
+func showScenario(name string) (string, error) {
+	s, err := scenarios.Load(name)
+	if err != nil {
+		return "", err
+	}
+	return s.Describe(), nil
+}
+
+func aboutProfile(name string) (string, error) {
+	p, err := profiles.Load(name)
+	return p.About, err
+}
+
+func showProfile(name string) (string, error) {
+	p, err := profiles.Load(name)
+	return p.Name + ": " + p.About, err
+}
+
+func aboutPartner(name string) (string, error) {
+	p, err := profiles.LoadPartner(name)
+	return p.About, err
+}
+
+func showPartner(name string) (string, error) {
+	p, err := profiles.LoadPartner(name)
+	if err != nil {
+		return "", err
+	}
+	return p.Source(), nil
+}
+
+func checkCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "check FILE…",
+		Short:   "check scenario, partner, profile and variant files without running anything",
+		Example: "  postbench check scenarios/mine.yaml\n  postbench check mine/*.yaml",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(command *cobra.Command, args []string) error {
+			var problems []error
+			for _, file := range args {
+				kind, err := checkFile(file)
+				if err != nil {
+					problems = append(problems, err)
+					continue
+				}
+				fmt.Fprintf(command.OutOrStdout(), "%s: a correct %s\n", file, kind)
+			}
+			return errors.Join(problems...)
+		},
+	}
+}

@@ -1,0 +1,110 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/postbench/postbench/internal/intent"
+	"github.com/postbench/postbench/loadgen"
+	"github.com/postbench/postbench/loadgen/audit"
+)
+
+// Names of the files in a run's --out directory.
+const (
+	resultFile   = "result.json"
+	manifestFile = "run.json"
+	stateFile    = "state.bin"
+)
+
+const manifestSchema = "postbench.run/v1"
+
+// manifest is what `audit` needs, beside the cells, to judge a finished run
+// again: everything that the intents are a function of and what was observed.
+type manifest struct {
+	Schema       string          `json:"schema"`
+	Spec         intent.Spec     `json:"spec"`
+	ClicksFile   string          `json:"clicks_file,omitempty"`
+	Carries      []audit.Carries `json:"carries"`
+	StartUnixNs  int64           `json:"start_unix_ns"`
+	WarmupNs     int64           `json:"warmup_ns"`
+	MaxAttemptNs int64           `json:"max_attempt_ns"`
+	ClockKnown   bool            `json:"clock_known"`
+	ClockAddNs   int64           `json:"clock_add_ns"`
+	ClosedSeenNs []int64         `json:"closed_seen_ns,omitempty"`
+	Attempts     int64           `json:"attempts"`
+}
+
+func saveManifest(dir string, p *plan, m *measurement) error {
+	spec := p.spec
+	spec.RunNumber, spec.Clicks = m.runNumber, nil
+	record := manifest{
+		Schema: manifestSchema, Spec: spec, ClicksFile: p.clicksFile, Carries: p.carries(),
+		StartUnixNs: m.outcome.Start.UnixNano(), WarmupNs: int64(p.warmup), MaxAttemptNs: int64(p.grace),
+		ClockKnown: m.clock.known, ClockAddNs: m.clock.offset.AddNs, Attempts: m.outcome.Attempts.Total,
+	}
+	if m.caps != nil {
+		record.ClosedSeenNs = m.caps.ClosedSeenNs
+	}
+	text, err := json.MarshalIndent(record, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", manifestFile, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, manifestFile), append(text, '\n'), 0o600); err != nil {
+		return fmt.Errorf("write %s: %w", manifestFile, err)
+	}
+	return nil
+}
+
+func loadManifest(dir string) (*manifest, error) {
+	path := filepath.Join(dir, manifestFile)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s is not the --out directory of a run: %w", dir, err)
+	}
+	var m manifest
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&m); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if m.Schema != manifestSchema {
+		return nil, fmt.Errorf("%s: schema %q, want %q", path, m.Schema, manifestSchema)
+	}
+	return &m, nil
+}
+
+// generator makes the intents of the finished run again.
+func (m *manifest) generator() (*intent.Generator, error) {
+	spec := m.Spec
+	if m.ClicksFile != "" {
+		file, err := os.Open(m.ClicksFile)
+		if err != nil {
+			return nil, fmt.Errorf("own click ids of the run: %w", err)
+		}
+		defer file.Close()
+		clicks, err := intent.ReadClicks(m.ClicksFile, file, spec.Offers)
+		if err != nil {
+			return nil, err
+		}
+		spec.Clicks = clicks
+	}
+	return intent.New(spec)
+}
+
+func (m *manifest) auditConfig(generator *intent.Generator, cells []audit.Cell) audit.Config {
+	return audit.Config{
+		Intents: generator, Cells: cells, Carries: m.Carries, StartUnixNs: m.StartUnixNs, WarmupNs: m.WarmupNs,
+		ClockKnown: m.ClockKnown, ClockOffsetNs: m.ClockAddNs, MaxAttemptNs: m.MaxAttemptNs, ClosedSeenNs: m.ClosedSeenNs,
+	}
+}
+
+// observation is what the router saw; nil when there was none.
+func (m *manifest) observation() *loadgen.CapObservation {
+	if m.ClosedSeenNs == nil {
+		return nil
+	}
+	return &loadgen.CapObservation{ClosedSeenNs: m.ClosedSeenNs}
+}

@@ -1,0 +1,291 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/postbench/postbench/internal/intent"
+	"github.com/postbench/postbench/internal/machine"
+	"github.com/postbench/postbench/loadgen"
+	"github.com/postbench/postbench/loadgen/audit"
+	"github.com/postbench/postbench/loadgen/transport"
+	"github.com/postbench/postbench/loadgen/transport/vegeta"
+	"github.com/postbench/postbench/reports"
+)
+
+// target is where a round's postbacks go and where its books are read.
+type target struct {
+	connection
+	ledger   string // URL or file; "" = none: fates stay unknown
+	columns  audit.Columns
+	caps     string // URL; "" = no router
+	clock    string // URL; "" = not known
+	populate string // URL that takes the population; "" = it is there already
+
+	components []reports.Component
+	cpu        func() time.Duration // CPU time of the server; nil = not known
+}
+
+// measurement is everything that one round found out.
+type measurement struct {
+	number     int
+	runNumber  uint32
+	variant    string
+	outcome    *loadgen.Outcome
+	sheet      *audit.Sheet         // nil without a ledger
+	partners   []audit.PartnerSheet // intents and attempts are known without a ledger too
+	counted    bool
+	balanced   bool
+	caps       *loadgen.CapObservation
+	clock      clockState
+	clientCPUS float64
+	serverCPUS float64 // negative = not known
+	components []reports.Component
+	invalid    []string
+}
+
+// clockState says whether the ledger's times can be held against ours.
+type clockState struct {
+	known  bool
+	offset loadgen.ClockOffset
+}
+
+const (
+	httpTimeout      = 5 * time.Second
+	preflightTimeout = 3 * time.Second
+)
+
+// newHTTPClient is for ledger, caps, clock and population: never for load.
+func newHTTPClient() *http.Client {
+	return &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8, DisableCompression: true}}
+}
+
+// measure plays one round of the plan against a target and judges it. state
+// is where the run's memory is kept. Errors before the first request are bad
+// input; later ones make the measurement invalid and are marked so.
+func (p *plan) measure(ctx context.Context, round uint32, to *target, set *settings, statePath string) (*measurement, error) {
+	generator, err := p.generator(round)
+	if err != nil {
+		return nil, err
+	}
+	n, err := p.intents(round)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.preflight(ctx, generator, to, n); err != nil {
+		return nil, err
+	}
+	state, err := loadgen.CreateState(statePath, n)
+	if err != nil {
+		return nil, err
+	}
+	defer state.Close()
+	m := &measurement{number: int(round) + 1, runNumber: generator.Spec().RunNumber, components: to.components}
+	if m.clock, err = to.measureClock(ctx, set.bootID); err != nil {
+		return nil, err
+	}
+	if err := p.play(ctx, round, generator, state.Cells, to, set, m); err != nil {
+		return nil, err
+	}
+	if err := p.judge(context.WithoutCancel(ctx), generator, state.Cells, to, set, m); err != nil {
+		return nil, &exitError{code: exitInvalid, err: err}
+	}
+	return m, nil
+}
+
+// preflight finds what would spoil the run before it starts.
+func (p *plan) preflight(ctx context.Context, generator *intent.Generator, to *target, n uint64) error {
+	address, _, _, err := transport.HostPort(to.origin)
+	if err != nil {
+		return fmt.Errorf("target %q: %w", to.origin, err)
+	}
+	dialer := net.Dialer{Timeout: preflightTimeout}
+	conn, err := dialer.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("target %s does not answer: %w; is the server running?", to.origin, err)
+	}
+	conn.Close()
+	client := newHTTPClient()
+	if to.populate != "" {
+		if err := populate(ctx, client, to.populate, generator, n); err != nil {
+			return err
+		}
+	}
+	if to.caps != "" {
+		router := loadgen.Router{URL: to.caps, Offers: generator.Spec().Offers, Client: client}
+		if err := router.Check(ctx); err != nil {
+			return err
+		}
+	}
+	if to.ledger == "" {
+		return nil
+	}
+	taken := int64(0)
+	_, err = loadgen.NewLedger(to.ledger, to.columns, runID(generator), client).Read(ctx, func(row *audit.Row) {
+		if _, owner := generator.Find(row.ClickID, row.TxID); owner == intent.ThisRun {
+			taken++
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if taken > 0 {
+		return fmt.Errorf("the ledger already holds %d rows of run number %d with this seed: raise --run-number or change --seed", taken, generator.Spec().RunNumber)
+	}
+	return nil
+}
+
+// runID names a run to the server's ledger.
+func runID(generator *intent.Generator) string {
+	return fmt.Sprintf("%d-%d", generator.Spec().Seed, generator.Spec().RunNumber)
+}
+
+// measureClock compares the clocks. A server without /clock is no error:
+// recorded latencies are then not printed.
+func (to *target) measureClock(ctx context.Context, bootID string) (clockState, error) {
+	if to.clock == "" {
+		return clockState{}, nil
+	}
+	offset, err := loadgen.MeasureClock(ctx, newHTTPClient(), to.clock, bootID)
+	if err != nil {
+		if ctx.Err() != nil {
+			return clockState{}, err
+		}
+		return clockState{}, nil
+	}
+	return clockState{known: true, offset: offset}, nil
+}
+
+// play runs the load and watches the machine meanwhile.
+func (p *plan) play(ctx context.Context, round uint32, generator *intent.Generator, cells []audit.Cell, to *target, set *settings, m *measurement) error {
+	config, err := p.loadConfig(round, generator, cells, to)
+	if err != nil {
+		return err
+	}
+	watch, stopWatching := context.WithCancel(ctx)
+	defer stopWatching()
+	seen := make(chan loadgen.CapObservation, 1)
+	observe := func(start time.Time, progress func() loadgen.Progress) {
+		if to.caps != "" {
+			router := loadgen.Router{URL: to.caps, Poll: time.Duration(p.scenario.RouterPoll), Offers: generator.Spec().Offers, Client: newHTTPClient()}
+			go func() { seen <- router.Watch(watch, start) }()
+		}
+		if set.observe != nil {
+			set.observe(time.Duration(p.scenario.Duration))(start, progress)
+		}
+	}
+	stealBefore, stealErr := machine.SampleCPU()
+	cpuBefore, serverBefore := machine.SelfCPU(), to.serverCPU()
+	m.outcome, err = engineOf(set.engine)(ctx, *config, observe)
+	if err != nil {
+		return err
+	}
+	m.clientCPUS = (machine.SelfCPU() - cpuBefore).Seconds()
+	m.serverCPUS = -1
+	if to.cpu != nil {
+		m.serverCPUS = (to.serverCPU() - serverBefore).Seconds()
+	}
+	environment := loadgen.Environment{StealShare: -1}
+	if stealAfter, err := machine.SampleCPU(); err == nil && stealErr == nil {
+		if share, ok := machine.StealShare(stealBefore, stealAfter); ok {
+			environment.StealShare = share
+		}
+	}
+	stopWatching()
+	if to.caps != "" {
+		observation := <-seen
+		m.caps = &observation
+	}
+	m.invalid = m.outcome.Invalid(environment)
+	return nil
+}
+
+func (to *target) serverCPU() time.Duration {
+	if to.cpu == nil {
+		return 0
+	}
+	return to.cpu()
+}
+
+// engine plays a configuration; native and vegeta share the signature.
+type engine func(context.Context, loadgen.Config, loadgen.Observe) (*loadgen.Outcome, error)
+
+const (
+	engineNative = "native"
+	engineVegeta = "vegeta"
+)
+
+func engineOf(name string) engine {
+	if name == engineVegeta {
+		return vegeta.Run
+	}
+	return loadgen.Run
+}
+
+func (p *plan) loadConfig(round uint32, generator *intent.Generator, cells []audit.Cell, to *target) (*loadgen.Config, error) {
+	partners, err := p.partners(to.connection)
+	if err != nil {
+		return nil, err
+	}
+	due, err := p.schedule(round)
+	if err != nil {
+		return nil, err
+	}
+	return &loadgen.Config{
+		Intents: generator, Schedule: due, Partners: partners, Cells: cells, Warmup: p.warmup, Grace: p.grace,
+		SleepUntil: loadgen.SleepUntil, Replay: p.replay,
+	}, nil
+}
+
+// judge waits for the ledger and closes the books.
+func (p *plan) judge(ctx context.Context, generator *intent.Generator, cells []audit.Cell, to *target, set *settings, m *measurement) error {
+	m.balanced = true
+	if to.ledger == "" || p.replay != nil {
+		m.partners = audit.NewJudge(p.auditConfig(generator, cells, m)).Sheet().Partners
+		return nil
+	}
+	ledger := loadgen.NewLedger(to.ledger, to.columns, runID(generator), newHTTPClient())
+	drain := loadgen.Drain{Settle: set.settle, Max: set.drainMax}
+	judge, err := drain.Judge(ctx, ledger, p.auditConfig(generator, cells, m))
+	if errors.Is(err, loadgen.ErrDrain) {
+		m.invalid = append(m.invalid, err.Error())
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("the run is over, its ledger cannot be judged: %w", err)
+	}
+	m.sheet = judge.Sheet()
+	m.partners = m.sheet.Partners
+	for _, imbalance := range m.imbalances() {
+		m.balanced = false
+		m.invalid = append(m.invalid, "books do not balance: "+imbalance)
+	}
+	return nil
+}
+
+// imbalances holds the judge's books against the loop's.
+func (m *measurement) imbalances() []string {
+	list := m.sheet.Imbalances
+	if inCells, inLoop := m.sheet.Attempts, m.outcome.Attempts.Total; inCells != inLoop {
+		list = append(list, fmt.Sprintf("%d attempts in the cells, %d in the loop", inCells, inLoop))
+	}
+	if inCells, inLoop := m.sheet.Intents, int64(m.outcome.Intents); inCells != inLoop {
+		list = append(list, fmt.Sprintf("%d intents in the cells, %d in the loop", inCells, inLoop))
+	}
+	return list
+}
+
+func (p *plan) auditConfig(generator *intent.Generator, cells []audit.Cell, m *measurement) audit.Config {
+	config := audit.Config{
+		Intents: generator, Cells: cells, Carries: p.carries(), StartUnixNs: m.outcome.Start.UnixNano(),
+		WarmupNs: int64(p.warmup), ClockKnown: m.clock.known, ClockOffsetNs: m.clock.offset.AddNs, MaxAttemptNs: int64(p.grace),
+	}
+	if m.caps != nil {
+		config.ClosedSeenNs = m.caps.ClosedSeenNs
+	}
+	return config
+}

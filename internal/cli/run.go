@@ -1,0 +1,271 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postbench/postbench/internal/machine"
+	"github.com/postbench/postbench/internal/proc"
+	"github.com/postbench/postbench/loadgen/audit"
+	"github.com/postbench/postbench/refserver"
+	"github.com/postbench/postbench/reports"
+)
+
+// runFlags are the flags of run.
+type runFlags struct {
+	traffic  traffic
+	own      ownTemplate
+	replay   replayFlags
+	settings settings
+	variant  string
+	ledger   string
+	columns  string
+	caps     string
+	clock    string
+	populate string
+	caFile   string
+	insecure bool
+	out      string
+}
+
+func runCommand() *cobra.Command {
+	f := &runFlags{}
+	command := &cobra.Command{
+		Use:   "run --target URL | --url TEMPLATE | --variant V",
+		Short: "play a scenario at one server and account for every postback",
+		Long: `Plays a scenario at one server: yours by --target (it takes the templates of the
+partners) or --url (your own postback), or a variant of the reference server,
+started and stopped by postbench.
+
+Latency needs nothing but the postback itself. With --ledger (a URL that answers
+NDJSON, or an exported NDJSON or CSV file) every postback is accounted for; with
+--caps the overshoot that a traffic router would have seen is measured too.
+
+Without --scenario: one partner, unsigned, 100/s at a constant rate for 10 s,
+timeout 10 s, no retries, unbounded connections, no faults.`,
+		Example: `  # your own server, your own postback, latency only
+  postbench run --url 'http://127.0.0.1:8080/pb?cid={click_id}&sum={payout}' --rate 500 --duration 30s
+
+  # with your own click ids and an export of your database as the ledger
+  postbench run --url 'http://127.0.0.1:8080/pb?cid={click_id}&tx={txid}&sum={payout}' --clicks clicks.csv --out run1
+  postbench audit run1 --ledger export.csv --columns click_id=cid,txid=tx,payout=sum
+
+  # a variant of the reference server
+  postbench run --variant monolith --scenario mixed --out run2
+
+  # yesterday's traffic, twice as fast
+  postbench run --target http://127.0.0.1:8080 --replay access.log --speed 2x`,
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			return run(command.Context(), f, command.OutOrStdout(), command.ErrOrStderr())
+		},
+	}
+	flags := command.Flags()
+	f.own.register(flags)
+	flags.StringVar(&f.variant, "variant", "", "variant of the reference server to start and test (see: list variants)")
+	f.traffic.register(flags, "")
+	f.settings.register(flags)
+	f.replay.register(flags)
+	flags.StringVar(&f.settings.engine, "engine", engineNative, "native, or vegeta as an independent check of service latency")
+	flags.StringVar(&f.ledger, "ledger", "", "the server's rows: URL (NDJSON) or file (NDJSON, or .csv)")
+	flags.StringVar(&f.columns, "columns", "", "columns of a CSV ledger, such as click_id=cid,payout=sum")
+	flags.StringVar(&f.caps, "caps", "", "URL before /offers/{offer_id}/cap, or one that holds {offer_id}")
+	flags.StringVar(&f.clock, "clock", "", "URL that answers {\"unix_ns\":…,\"boot_id\":…} (default: /clock of the ledger's server)")
+	flags.StringVar(&f.populate, "populate", "", "URL before /offers, /keys and /clicks, told of the population first")
+	flags.StringVar(&f.caFile, "ca", "", "PEM file of the certificate authority of the target")
+	flags.BoolVar(&f.insecure, "insecure", false, "do not verify the target's certificate")
+	flags.StringVar(&f.out, "out", "", "new directory for result.json and what audit needs later")
+	return command
+}
+
+func run(ctx context.Context, f *runFlags, stdout, stderr io.Writer) error {
+	p, to, err := f.prepare()
+	if err != nil {
+		return err
+	}
+	dir, err := openOut(f.out)
+	if err != nil {
+		return err
+	}
+	defer dir.discard()
+	watch := &watcher{out: stderr, label: "run"}
+	defer watch.end()
+	f.settings.observe, f.settings.bootID = watch.observe, machine.Read().BootID
+
+	name := "target"
+	var composition *refserver.Composition
+	if f.variant != "" {
+		c, err := refserver.LoadVariant(f.variant)
+		if err != nil {
+			return err
+		}
+		composition, name = &c, c.Name
+	}
+	m, err := measureAt(ctx, p, 0, composition, to, &f.settings, dir, stderr)
+	watch.end()
+	if err != nil {
+		return err
+	}
+	m.variant, m.counted = name, true
+	result, err := p.result([]reports.Variant{p.described(m, composition)}, &f.settings)
+	if err != nil {
+		return err
+	}
+	result.Interrupted = m.outcome.Interrupted
+	if err := dir.keep(p, m, result); err != nil {
+		return &exitError{code: exitInvalid, err: err}
+	}
+	fmt.Fprint(stdout, reports.Summary(result.Variants[0]))
+	if !result.Variants[0].Validity.Valid() {
+		return invalid("the measurement cannot be trusted, see validity above")
+	}
+	return nil
+}
+
+// prepare checks all input and changes nothing.
+func (f *runFlags) prepare() (*plan, *target, error) {
+	if err := f.own.resolve(); err != nil {
+		return nil, nil, err
+	}
+	switch {
+	case f.own.origin == "" && f.variant == "":
+		return nil, nil, errors.New("run needs --target, --url or --variant (see: postbench run --help)")
+	case f.own.origin != "" && f.variant != "":
+		return nil, nil, errors.New("--variant starts a server of its own; leave out --target and --url")
+	case f.settings.engine != engineNative && f.settings.engine != engineVegeta:
+		return nil, nil, fmt.Errorf("--engine %q: want %s or %s", f.settings.engine, engineNative, engineVegeta)
+	}
+	p, err := newPlan(&f.traffic, &f.own, time.Now())
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := f.replay.load(p, &f.traffic); err != nil {
+		return nil, nil, err
+	}
+	columns, err := audit.ParseColumns(f.columns)
+	if err != nil {
+		return nil, nil, fmt.Errorf("--columns: %w", err)
+	}
+	to := &target{
+		connection: connection{origin: f.own.origin, caFile: f.caFile, insecure: f.insecure},
+		ledger:     f.ledger, columns: columns, caps: f.caps, clock: f.clock, populate: f.populate,
+	}
+	if to.clock == "" {
+		to.clock = clockOf(f.ledger)
+	}
+	if f.ledger != "" && p.replay != nil {
+		return nil, nil, errors.New("--replay sends recorded postbacks, whose rows cannot be told from older ones: leave out --ledger")
+	}
+	return p, to, nil
+}
+
+// clockOf guesses the clock of a ledger's server; a server without one is
+// found out later and is no error.
+func clockOf(ledger string) string {
+	address, err := url.Parse(ledger)
+	if err != nil || address.Scheme != "http" && address.Scheme != "https" {
+		return ""
+	}
+	return address.Scheme + "://" + address.Host + "/clock"
+}
+
+// measureAt measures the composition in a server of its own, or the target
+// when there is none.
+func measureAt(ctx context.Context, p *plan, round uint32, c *refserver.Composition, to *target, set *settings, dir *outDir, stderr io.Writer) (m *measurement, err error) {
+	if c != nil {
+		serverDir, err := dir.serverDir()
+		if err != nil {
+			return nil, err
+		}
+		defer os.RemoveAll(serverDir)
+		s, own, err := startServer(ctx, *c, serverDir, stderr)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, s.stop(context.WithoutCancel(ctx))) }()
+		to = own
+	}
+	return p.measure(ctx, round, to, set, dir.statePath())
+}
+
+// described adds what the architecture says of itself.
+func (p *plan) described(m *measurement, c *refserver.Composition) reports.Variant {
+	v := p.variant(m)
+	if c != nil {
+		v.Durability = c.Durability()
+		v.Composition = reports.Composition{Front: c.Front, Answer: c.Answer, Buffer: c.Buffer, Uplink: c.Uplink,
+			Attribution: c.Attribution, Caps: c.Caps, Log: c.Log, Edges: c.Edges}
+	}
+	return v
+}
+
+// outDir is where a run keeps its files: the user's --out, or a private
+// directory that is removed.
+type outDir struct {
+	path string
+	temp *proc.RunDir
+	own  bool
+	kept bool
+}
+
+// openOut makes a new directory; an old run is never written over.
+func openOut(path string) (*outDir, error) {
+	temp, err := proc.NewRunDir(os.TempDir())
+	if err != nil {
+		return nil, fmt.Errorf("make a run directory: %w", err)
+	}
+	d := &outDir{path: temp.Path(), temp: temp}
+	if path == "" {
+		return d, nil
+	}
+	for _, name := range []string{resultFile, manifestFile, stateFile} {
+		if _, err := os.Stat(filepath.Join(path, name)); err == nil {
+			temp.Close()
+			return nil, fmt.Errorf("--out: %s already holds a run (%s); name another directory", path, name)
+		}
+	}
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		temp.Close()
+		return nil, fmt.Errorf("--out: %w", err)
+	}
+	d.path, d.own = path, true
+	return d, nil
+}
+
+func (d *outDir) statePath() string { return filepath.Join(d.path, stateFile) }
+
+// serverDir makes a directory for one server's data.
+func (d *outDir) serverDir() (string, error) { return os.MkdirTemp(d.temp.Path(), "server-") }
+
+// keep writes the result whole, or nothing.
+func (d *outDir) keep(p *plan, m *measurement, result reports.Result) error {
+	if !d.own {
+		return nil
+	}
+	if err := saveManifest(d.path, p, m); err != nil {
+		return err
+	}
+	if err := reports.WriteFile(filepath.Join(d.path, resultFile), result); err != nil {
+		return err
+	}
+	d.kept = true
+	return nil
+}
+
+// discard removes everything that was not kept.
+func (d *outDir) discard() {
+	if d.own && !d.kept {
+		os.Remove(d.statePath())
+		os.Remove(filepath.Join(d.path, manifestFile))
+		os.Remove(d.path) // only if it is empty
+	}
+	d.temp.Close()
+}

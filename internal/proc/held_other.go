@@ -1,0 +1,13 @@
+//go:build !linux
+
+package proc
+
+import "syscall"
+
+// dieWithParent does nothing here: only the lifeline ends an orphaned child, so
+// one that is stopped (SIGSTOP) outlives its parent until it continues.
+func dieWithParent(*syscall.SysProcAttr) {}
+
+// awaitExit cannot be done here: darwin's waitid returns for a merely stopped
+// process too (golang/go#19314).
+func awaitExit(int) bool { return false }

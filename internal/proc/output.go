@@ -1,0 +1,95 @@
+package proc
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"sync"
+)
+
+const (
+	maxReadyLineBytes = 4 << 10 // a longer first line on stdout is not a ready line
+	maxTailBytes      = 4 << 10 // how much of the end of stderr is kept for messages
+)
+
+// readyMessage is the one line by which a child says that it serves.
+type readyMessage struct {
+	Addr string `json:"addr"`
+}
+
+// AnnounceReady tells the parent, on the child's stdout, that the child serves at
+// addr (host:port). It must be the first thing that the child writes there.
+func AnnounceReady(w io.Writer, addr string) error {
+	line, err := json.Marshal(readyMessage{Addr: addr})
+	if err != nil {
+		return fmt.Errorf("announce %q: %w", addr, err)
+	}
+	if _, err := w.Write(append(line, '\n')); err != nil {
+		return fmt.Errorf("announce %q: %w", addr, err)
+	}
+	return nil
+}
+
+// parseReady reads a ready line; keys other than "addr" are ignored.
+func parseReady(line []byte) (addr string, err error) {
+	var m readyMessage
+	if json.Unmarshal(line, &m) != nil || m.Addr == "" {
+		return "", fmt.Errorf("%w: %.100q", ErrReadyLine, line)
+	}
+	return m.Addr, nil
+}
+
+type readyLine struct {
+	addr string
+	err  error
+}
+
+// readyWriter takes the child's stdout: the first line is the ready line, what
+// follows is thrown away, so that a talkative child never blocks. It never fails.
+type readyWriter struct {
+	line chan readyLine // receives exactly one value at most
+	buf  []byte
+	seen bool
+}
+
+func newReadyWriter() *readyWriter { return &readyWriter{line: make(chan readyLine, 1)} }
+
+func (w *readyWriter) Write(p []byte) (int, error) {
+	if w.seen {
+		return len(p), nil
+	}
+	line, _, complete := bytes.Cut(p, []byte{'\n'})
+	w.buf = append(w.buf, line[:min(len(line), maxReadyLineBytes)]...)
+	if complete || len(w.buf) >= maxReadyLineBytes {
+		addr, err := parseReady(w.buf)
+		w.line <- readyLine{addr, err}
+		w.seen, w.buf = false, nil
+	}
+	return len(p), nil
+}
+
+// tailWriter takes the child's stderr: it passes it on to log and keeps the end.
+// It never fails.
+type tailWriter struct {
+	log io.Writer
+	mu  sync.Mutex
+	buf []byte
+}
+
+func (w *tailWriter) Write(p []byte) (int, error) {
+	if w.log != nil {
+		_, _ = w.log.Write(p) // see Spec.Log
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.buf = append(w.buf, p[max(0, len(p)-maxTailBytes):]...)
+	w.buf = w.buf[max(0, len(w.buf)-maxTailBytes):]
+	return len(p), nil
+}
+
+func (w *tailWriter) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return string(w.buf)
+}

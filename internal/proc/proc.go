@@ -1,0 +1,351 @@
+// Package proc runs child processes that never outlive their parent, however the
+// parent ends, SIGKILL included.
+//
+// Three nets hold a child:
+//   - its own process group, so that Stop, Kill and the child's own end take its
+//     children with it;
+//   - a lifeline: the child inherits the reading end of a pipe that only the
+//     parent can write to. When the parent is gone the pipe closes, and a child
+//     that uses LifelineContext ends itself;
+//   - on Linux also a parent-death signal: the kernel sends SIGKILL, so that a
+//     child that is stopped or hangs dies too.
+//
+// Not held: descendants that leave the group (setsid), and, after the parent was
+// killed, descendants in the group that do not watch a lifeline of their own.
+//
+// A RunDir is the same promise for files: what a killed process leaves behind is
+// removed by the next one.
+package proc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/postbench/postbench/internal/machine"
+)
+
+const (
+	// DefaultReadyTimeout is how long a child may take until its ready line.
+	DefaultReadyTimeout = 10 * time.Second
+	// DefaultStopTimeout is how long a child may take to stop after SIGTERM.
+	DefaultStopTimeout = 5 * time.Second
+	// outputGrace is how long stdout and stderr may stay open after the child's
+	// end. Only a descendant that left the group can hold them longer; without
+	// the limit it would make every Stop hang.
+	outputGrace = time.Second
+)
+
+var (
+	// ErrExitedEarly says that the child ended before it was ready.
+	ErrExitedEarly = errors.New("exited before it was ready")
+	// ErrNotReady says that the child was not ready within Spec.ReadyTimeout.
+	ErrNotReady = errors.New("not ready in time")
+	// ErrReadyLine says that the first line on stdout was not a ready line.
+	ErrReadyLine = errors.New("the first line on stdout is not {\"addr\":\"…\"}")
+	// ErrForced says that the child had to be killed: it ignored SIGTERM for
+	// Spec.StopTimeout, or the context of Stop ended first.
+	ErrForced = errors.New("did not stop after SIGTERM and was killed")
+)
+
+// Error is what went wrong with a child, as one line: its name, the reason and
+// the last lines that it wrote to stderr.
+type Error struct {
+	Name   string // Spec.Name
+	Err    error  // wraps one of the sentinels above, a context's error or *exec.ExitError
+	Stderr string // the end of stderr, at most 4 KiB
+}
+
+// Error returns one line, however many lines the child wrote.
+func (e *Error) Error() string {
+	s := e.Name + ": " + e.Err.Error()
+	if words := lastLines(e.Stderr); words != "" {
+		s += "; stderr: " + words
+	}
+	return s
+}
+
+// Unwrap returns the reason.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Spec says what to start.
+type Spec struct {
+	Name string   // what messages call the child, for example "refserver edge 1"
+	Path string   // the program; without a slash it is looked up in PATH
+	Args []string // arguments, without the program itself
+	Env  []string // "KEY=value", added to this process's environment; the last of a key wins
+	Dir  string   // working directory; "" means this process's
+	// Log receives the child's stderr; nil means nowhere. Its errors are
+	// ignored, because a full disk must not end a server. It must not block: the
+	// child would stand still with it.
+	Log          io.Writer
+	ReadyTimeout time.Duration // 0 means DefaultReadyTimeout
+	StopTimeout  time.Duration // 0 means DefaultStopTimeout
+}
+
+// Child is a started program. Its methods may be called from any goroutine and
+// at any time, also after the child's end.
+type Child struct {
+	name        string
+	cmd         *exec.Cmd
+	lifeline    *os.File // the writing end: open as long as we live
+	ready       *readyWriter
+	stderr      *tailWriter
+	stopTimeout time.Duration
+	addr        string
+	done        chan struct{} // closed when the child is reaped and err is set
+
+	mu     sync.Mutex
+	exited bool   // ended, perhaps not reaped: the process id must not be used any more
+	asked  uint64 // bit set of the signals sent through this Child
+	forced bool   // Stop lost its patience
+
+	err error // how it ended; read only after done
+}
+
+// Start runs the program and returns when it has announced its address (see
+// AnnounceReady). ctx limits only this waiting: ending it later does not end the
+// child. On an error, always an *Error, the child and its group are gone.
+func Start(ctx context.Context, spec Spec) (*Child, error) {
+	c := &Child{
+		name:        spec.Name,
+		ready:       newReadyWriter(),
+		stderr:      &tailWriter{log: spec.Log},
+		stopTimeout: orDefault(spec.StopTimeout, DefaultStopTimeout),
+		done:        make(chan struct{}),
+	}
+	started := make(chan error)
+	go c.keep(spec, started)
+	if err := <-started; err != nil {
+		return nil, &Error{Name: spec.Name, Err: fmt.Errorf("start: %w", err)}
+	}
+	if err := c.awaitReady(ctx, orDefault(spec.ReadyTimeout, DefaultReadyTimeout)); err != nil {
+		_ = c.Kill()
+		<-c.done
+		return nil, &Error{Name: spec.Name, Err: err, Stderr: c.stderr.String()}
+	}
+	return c, nil
+}
+
+func orDefault(d, otherwise time.Duration) time.Duration {
+	if d <= 0 {
+		return otherwise
+	}
+	return d
+}
+
+func (c *Child) awaitReady(ctx context.Context, timeout time.Duration) error {
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	select {
+	case line := <-c.ready.line:
+		c.addr = line.addr
+		return line.err
+	case <-c.done:
+		return fmt.Errorf("%w (%v)", ErrExitedEarly, c.cmd.ProcessState)
+	case <-timer.C:
+		return fmt.Errorf("%w (waited %v)", ErrNotReady, timeout)
+	case <-ctx.Done():
+		return fmt.Errorf("start: %w", context.Cause(ctx))
+	}
+}
+
+// keep is the child's keeper: it starts it, waits for its end and cleans up.
+//
+// It stays on one OS thread all that time, because the kernel binds the parent-
+// death signal to the thread that forked, not to the process (golang/go#27505):
+// were this thread to end, the child would be killed under a living parent.
+func (c *Child) keep(spec Spec, started chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err := c.launch(spec)
+	started <- err
+	if err != nil {
+		return
+	}
+	// Best is to end the group while the child is dead but not reaped: until
+	// then its id, which is the group's, cannot belong to anybody else.
+	unreaped := awaitExit(c.Pid())
+	if unreaped {
+		c.endGroup()
+	}
+	err = c.cmd.Wait()
+	if !unreaped {
+		c.endGroup()
+	}
+	_ = c.lifeline.Close()
+	c.err = c.judge(err)
+	close(c.done)
+}
+
+// endGroup kills what the dead child left of its group; nobody left is fine.
+func (c *Child) endGroup() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.exited = true
+	_ = syscall.Kill(-c.Pid(), syscall.SIGKILL)
+}
+
+func (c *Child) launch(spec Spec) error {
+	childEnd, parentEnd, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer childEnd.Close()
+	cmd := exec.Command(spec.Path, spec.Args...)
+	cmd.Dir = spec.Dir
+	cmd.Env = append(append(os.Environ(), spec.Env...), fmt.Sprintf("%s=%d", lifelineEnv, firstExtraFD))
+	cmd.ExtraFiles = []*os.File{childEnd}
+	cmd.Stdout, cmd.Stderr = c.ready, c.stderr
+	cmd.WaitDelay = outputGrace
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	dieWithParent(cmd.SysProcAttr)
+	if err := cmd.Start(); err != nil {
+		_ = parentEnd.Close()
+		return err
+	}
+	c.cmd, c.lifeline = cmd, parentEnd
+	return nil
+}
+
+// firstExtraFD is where exec.Cmd puts ExtraFiles[0]: after stdin, stdout, stderr.
+const firstExtraFD = 3
+
+// judge turns the result of Wait into Err: an end that was asked for is fine.
+func (c *Child) judge(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil {
+		return nil
+	}
+	var status syscall.WaitStatus
+	if state := c.cmd.ProcessState; state != nil { // nil: somebody else reaped it
+		status = state.Sys().(syscall.WaitStatus)
+	}
+	switch {
+	case c.forced && status.Signal() == syscall.SIGKILL:
+		err = ErrForced
+	case status.Signaled() && c.asked&bit(status.Signal()) != 0:
+		return nil
+	}
+	return &Error{Name: c.name, Err: err, Stderr: c.stderr.String()}
+}
+
+func bit(s syscall.Signal) uint64 { return 1 << (uint(s) & 63) }
+
+// Addr is the address that the child announced.
+func (c *Child) Addr() string { return c.addr }
+
+// Pid is the child's process id and also the id of its process group.
+func (c *Child) Pid() int { return c.cmd.Process.Pid }
+
+// Done is closed when the child has ended and its group is killed.
+func (c *Child) Done() <-chan struct{} { return c.done }
+
+// Err says how the child ended: nil while it runs, after exit status 0, and when
+// it died of a signal that was sent through Stop, Kill or Signal; an *Error with
+// the end of stderr otherwise.
+func (c *Child) Err() error {
+	select {
+	case <-c.done:
+		return c.err
+	default:
+		return nil
+	}
+}
+
+// Stop asks the whole group to end (SIGTERM, and SIGCONT in case it is stopped),
+// kills it after Spec.StopTimeout or when ctx ends, and returns when the child is
+// gone. What the child leaves of its group is killed at once. It returns Err: nil
+// after an orderly end, ErrForced when it had to kill. It may be called again,
+// and after the child's own end; to stop orderly at the end of a cancelled run,
+// pass a context that is not the run's.
+func (c *Child) Stop(ctx context.Context) error {
+	_ = c.signal(syscall.SIGTERM, false)
+	_ = c.signal(syscall.SIGCONT, false)
+	timer := time.NewTimer(c.stopTimeout)
+	defer timer.Stop()
+	select {
+	case <-c.done:
+	case <-timer.C:
+		_ = c.signal(syscall.SIGKILL, true)
+	case <-ctx.Done():
+		_ = c.signal(syscall.SIGKILL, true)
+	}
+	<-c.done
+	return c.err
+}
+
+// Kill sends SIGKILL to the group; it does not wait. After the child's end it
+// does nothing and returns os.ErrProcessDone.
+func (c *Child) Kill() error { return c.signal(syscall.SIGKILL, false) }
+
+// Signal sends a signal to the group. After the child's end it does nothing and
+// returns os.ErrProcessDone.
+func (c *Child) Signal(sig os.Signal) error {
+	s, ok := sig.(syscall.Signal)
+	if !ok {
+		return fmt.Errorf("%s: signal %v is none of this system's", c.name, sig)
+	}
+	return c.signal(s, false)
+}
+
+func (c *Child) signal(s syscall.Signal, forced bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.exited {
+		return os.ErrProcessDone
+	}
+	if err := syscall.Kill(-c.Pid(), s); err != nil {
+		return fmt.Errorf("%s: send %v: %w", c.name, s, err)
+	}
+	c.asked |= bit(s)
+	c.forced = c.forced || forced
+	return nil
+}
+
+// CPUTime is the CPU time, user and system, of the child and of those of its
+// children that it has waited for. While it lives the figure comes from /proc, to
+// 10 ms (0 where the system has none); after its end from rusage.
+func (c *Child) CPUTime() time.Duration {
+	if d, alive := c.cpuTimeAlive(); alive {
+		return d
+	}
+	<-c.done // the child has ended: this takes outputGrace at most
+	state := c.cmd.ProcessState
+	if state == nil { // somebody else reaped it
+		return 0
+	}
+	return state.UserTime() + state.SystemTime()
+}
+
+func (c *Child) cpuTimeAlive() (d time.Duration, alive bool) {
+	c.mu.Lock() // holds off the reaping, after which the id may be another's
+	defer c.mu.Unlock()
+	if c.exited {
+		return 0, false
+	}
+	d, _ = machine.ProcessCPU(c.Pid())
+	return d, true
+}
+
+// lastLines makes the end of stderr fit into one line.
+func lastLines(stderr string) string {
+	const maxLines, maxLineBytes = 5, 200
+	var lines []string
+	for line := range bytes.Lines([]byte(stderr)) {
+		if s := strings.TrimSpace(string(line)); s != "" {
+			lines = append(lines, strings.ToValidUTF8(s[:min(len(s), maxLineBytes)], ""))
+		}
+	}
+	return strings.Join(lines[max(0, len(lines)-maxLines):], " | ")
+}

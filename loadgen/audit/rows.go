@@ -1,0 +1,122 @@
+package audit
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/postbench/postbench/internal/intent"
+	"github.com/postbench/postbench/internal/postback"
+)
+
+// maxRowBytes bounds one line of a ledger.
+const maxRowBytes = 64 << 10
+
+// Row is one recorded conversion as the ledger tells it (DESIGN §6). Its byte
+// slices are valid until the next row is read.
+type Row struct {
+	ClickID, TxID, OfferID []byte
+	Event                  postback.Event // EventNone when the ledger does not say
+	Verdict                intent.Verdict
+	Payout                 postback.Money
+	HasPayout              bool
+	Currency               postback.Currency
+	RecordedUnixNs         int64 // 0 when the ledger does not say
+	ReceivedUnixNs         int64 // 0 when the ledger does not say
+	CapWindow              string
+}
+
+// ErrLedger is wrapped by every error about a ledger's text.
+var ErrLedger = errors.New("ledger cannot be read")
+
+// ndjsonRow mirrors the JSON object of one row.
+type ndjsonRow struct {
+	ClickID        *string `json:"click_id"`
+	TxID           string  `json:"txid"`
+	Event          string  `json:"event"`
+	Verdict        *string `json:"verdict"`
+	OfferID        string  `json:"offer_id"`
+	Payout         *string `json:"payout"`
+	Currency       string  `json:"currency"`
+	RecordedUnixNs int64   `json:"recorded_unix_ns"`
+	ReceivedUnixNs int64   `json:"received_unix_ns"`
+	CapWindow      string  `json:"cap_window"`
+}
+
+// ReadNDJSON calls visit for every row of an NDJSON ledger, in order. Empty
+// lines are skipped, unknown members ignored. Errors name source and line.
+func ReadNDJSON(source string, r io.Reader, visit func(*Row)) error {
+	scanner := bufio.NewScanner(r)
+	scanner.Buffer(make([]byte, 0, 4096), maxRowBytes)
+	line := 0
+	for scanner.Scan() {
+		line++
+		if len(scanner.Bytes()) == 0 {
+			continue
+		}
+		var raw ndjsonRow
+		if err := json.Unmarshal(scanner.Bytes(), &raw); err != nil {
+			return fmt.Errorf("%w: %s:%d: not a JSON object of one row: %v", ErrLedger, source, line, err)
+		}
+		row, err := raw.row()
+		if err != nil {
+			return fmt.Errorf("%w: %s:%d: %v", ErrLedger, source, line, err)
+		}
+		visit(&row)
+	}
+	if err := scanner.Err(); err != nil {
+		return fmt.Errorf("%w: %s:%d: %w", ErrLedger, source, line+1, err)
+	}
+	return nil
+}
+
+func (raw *ndjsonRow) row() (Row, error) {
+	if raw.ClickID == nil || raw.Verdict == nil {
+		return Row{}, errors.New(`a row needs at least "click_id" and "verdict"`)
+	}
+	text := rowText{clickID: *raw.ClickID, txID: raw.TxID, event: raw.Event, verdict: *raw.Verdict,
+		offerID: raw.OfferID, currency: raw.Currency, capWindow: raw.CapWindow}
+	if raw.Payout != nil {
+		text.payout = *raw.Payout
+	}
+	row, err := text.row()
+	row.RecordedUnixNs, row.ReceivedUnixNs = raw.RecordedUnixNs, raw.ReceivedUnixNs
+	return row, err
+}
+
+// rowText is a row before its words are understood; an empty text means that
+// the ledger does not say.
+type rowText struct {
+	clickID, txID, event, verdict, offerID, payout, currency, capWindow string
+}
+
+func (t *rowText) row() (Row, error) {
+	row := Row{ClickID: []byte(t.clickID), TxID: []byte(t.txID), OfferID: []byte(t.offerID), CapWindow: t.capWindow}
+	verdict, ok := intent.ParseVerdict([]byte(t.verdict))
+	if !ok {
+		return Row{}, fmt.Errorf("verdict %q is unknown; want billable, non_billable, reversal, over_cap, unattributed, late, duplicate or conflict", t.verdict)
+	}
+	row.Verdict = verdict
+	if t.event != "" {
+		if row.Event, ok = postback.ParseEvent([]byte(t.event)); !ok {
+			return Row{}, fmt.Errorf("event %q is unknown", t.event)
+		}
+	}
+	if t.payout != "" {
+		payout, err := postback.ParseMoney([]byte(t.payout))
+		if err != nil {
+			return Row{}, fmt.Errorf("payout %q: %w", t.payout, err)
+		}
+		row.Payout, row.HasPayout = payout, true
+	}
+	if t.currency != "" {
+		currency, err := postback.ParseCurrency([]byte(t.currency))
+		if err != nil {
+			return Row{}, fmt.Errorf("currency %q: %w", t.currency, err)
+		}
+		row.Currency = currency
+	}
+	return row, nil
+}

@@ -1,0 +1,74 @@
+package loadgen
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/postbench/postbench/internal/hist"
+)
+
+// readyLate is how late an intent may be released and still count as released
+// in time.
+const readyLate = 10 * time.Millisecond
+
+// Outcome is what a run observed. Fates are not in it: they need the ledger.
+type Outcome struct {
+	Start    time.Time
+	Duration time.Duration // from the start to the end of the last attempt
+	// Intents is how many intents became due; the cells up to it are filled.
+	Intents uint64
+	// Timed is how many of these were legitimate and due after the warm-up.
+	Timed     int64
+	Latencies Latencies
+	Attempts  Attempts
+	Responses map[string]int64 // by HTTP status or error class
+	Timeline  []Second
+	// LateEntries came too late for the timeline (they are in the latencies).
+	LateEntries int64
+	// ReadyLate is how many intents were released more than 10 ms late,
+	// MaxReadyLate the worst of them.
+	ReadyLate    int64
+	MaxReadyLate time.Duration
+	// DuplicatesDropped are deliberate duplicates that were never sent.
+	DuplicatesDropped int64
+	// QueueDepth is, per partner, the most attempts that ever waited for a
+	// connection; nil where the engine has no queue.
+	QueueDepth []int
+	// HiddenRetries are requests that a client sent without being asked.
+	HiddenRetries int64
+	Interrupted   bool
+}
+
+// Progress is a look at a run under way.
+type Progress struct {
+	Elapsed                  time.Duration
+	Intents, Attempts, Acked int64
+	Failed                   int64
+	// P99Ns is the response p99 so far, -1 where it falls on an attempt
+	// without an ack or nothing was timed yet.
+	P99Ns int64
+}
+
+func (r *run) progress() Progress {
+	response, attempts := hist.New(), Attempts{}
+	for _, s := range r.recorder.shards {
+		s.mu.Lock()
+		response.Merge(s.latencies.Response)
+		attempts.add(s.attempts)
+		s.mu.Unlock()
+	}
+	p := Progress{Elapsed: time.Since(r.start), Intents: int64(r.released.Load()), Attempts: attempts.Total,
+		Acked: attempts.Acked, Failed: attempts.Total - attempts.Acked, P99Ns: -1}
+	if ns, ok := response.Percentile(99); ok {
+		p.P99Ns = ns
+	}
+	return p
+}
+
+// statusName is the key of an HTTP status in Outcome.Responses.
+func statusName(status int) string {
+	if status >= maxStatus {
+		return "other status"
+	}
+	return strconv.Itoa(status)
+}

@@ -1,0 +1,103 @@
+package loadgen
+
+import "sync"
+
+// lane is a partner at work: its connections and what waits for one.
+type lane struct {
+	run     *run
+	partner int
+	config  *Partner
+	limit   int // connections
+
+	mu      sync.Mutex
+	idle    []*worker // most recently used last: warm connections first
+	workers []*worker
+	queue   ticketQueue
+	closed  bool
+	// deepest is the most that ever waited.
+	deepest int
+}
+
+func newLane(r *run, partner int) *lane {
+	config := &r.cfg.Partners[partner]
+	limit := config.Connections
+	if limit == 0 {
+		limit = MaxConnections
+	}
+	return &lane{run: r, partner: partner, config: config, limit: limit, queue: ticketQueue{limit: config.Queue}}
+}
+
+// offer gives a ready attempt to a free connection, opens one, or queues it.
+// It never blocks; false means that the queue is full.
+func (l *lane) offer(t ticket) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return false
+	}
+	t.slotFreeNs = t.readyNs
+	if n := len(l.idle); n > 0 {
+		w := l.idle[n-1]
+		l.idle = l.idle[:n-1]
+		w.tickets <- t // capacity 1 and the worker is idle: never blocks
+		return true
+	}
+	if len(l.workers) < l.limit {
+		w := newWorker(l, len(l.workers))
+		l.workers = append(l.workers, w)
+		w.tickets <- t
+		l.run.goroutines.Go(w.serveAll)
+		return true
+	}
+	queued := l.queue.push(t)
+	l.deepest = max(l.deepest, l.queue.count)
+	return queued
+}
+
+// next gives a worker that became free at freeNs what waits longest, or marks
+// it idle.
+func (l *lane) next(w *worker, freeNs int64) (ticket, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t, ok := l.queue.pop()
+	if !ok {
+		l.idle = append(l.idle, w)
+		return ticket{}, false
+	}
+	t.slotFreeNs = max(t.readyNs, freeNs)
+	return t, true
+}
+
+// abandon empties the queue and refuses everything from now on.
+func (l *lane) abandon() []ticket {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	var left []ticket
+	for {
+		t, ok := l.queue.pop()
+		if !ok {
+			return left
+		}
+		left = append(left, t)
+	}
+}
+
+// cut ends every Send under way.
+func (l *lane) cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, w := range l.workers {
+		w.sender.Close()
+	}
+}
+
+// stop lets the workers end; call it when nothing is under way any more.
+func (l *lane) stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	for _, w := range l.workers {
+		close(w.tickets)
+	}
+}

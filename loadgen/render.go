@@ -1,0 +1,113 @@
+package loadgen
+
+import (
+	"bytes"
+
+	"github.com/postbench/postbench/internal/intent"
+	"github.com/postbench/postbench/internal/postback"
+	"github.com/postbench/postbench/loadgen/schedule"
+	"github.com/postbench/postbench/loadgen/transport"
+)
+
+// Renderer turns intents into requests of one partner. Equal intents and
+// times give equal bytes. Not safe for concurrent use: it reuses its buffers.
+type Renderer struct {
+	template postback.Template
+	offers   []intent.Offer
+	kid      []byte
+	signer   *postback.Signer
+	stranger *postback.Signer
+	fields   postback.Fields
+	offerID  []byte
+}
+
+// NewRenderer returns the renderer of partner number partner.
+func NewRenderer(intents *intent.Generator, partner int, template *postback.Template) *Renderer {
+	spec := intents.Spec()
+	name := spec.Partners[partner].Name
+	return &Renderer{
+		template: *template, offers: spec.Offers, kid: []byte(name),
+		signer: intents.Signer(name), stranger: intents.Signer(intent.StrangerKID),
+	}
+}
+
+// Render writes the request of an intent into req, reusing its buffers. unixS
+// is the time that a signature carries.
+func (r *Renderer) Render(it *intent.Intent, unixS int64, req *transport.Request) {
+	r.offerID = append(r.offerID[:0], r.offers[it.Offer].ID...)
+	signer, kid := r.signer, r.kid
+	if it.Kind == intent.UnknownPartner {
+		signer, kid = r.stranger, []byte(intent.StrangerKID)
+	}
+	r.fields = postback.Fields{ClickID: it.ClickID, TxID: it.TxID, OfferID: r.offerID, Event: it.Event,
+		Payout: it.Payout, Currency: it.Currency, KID: kid, TSUnixS: unixS}
+
+	req.Method = r.template.Method
+	req.Target = r.template.AppendTarget(req.Target[:0], &r.fields)
+	if it.Kind == intent.Malformed {
+		req.Target = malform(req.Target, it.Malformation)
+	}
+	if r.template.Signed {
+		req.Target = r.sign(req.Target, req.Method, signer)
+	}
+	if it.Kind == intent.BadSignature {
+		last := len(req.Target) - 1
+		req.Target[last] = otherHexDigit(req.Target[last])
+	}
+	req.Header = req.Header[:0]
+	for i := range r.template.Headers {
+		req.Header = append(req.Header, r.template.Headers[i].Name...)
+		req.Header = append(req.Header, ": "...)
+		req.Header = r.template.AppendHeader(req.Header, i, &r.fields)
+		req.Header = append(req.Header, "\r\n"...)
+	}
+	req.Body = r.template.AppendBody(req.Body[:0], &r.fields)
+}
+
+// sign appends "&sig=" and the signature over what is there.
+func (r *Renderer) sign(target []byte, method string, signer *postback.Signer) []byte {
+	path, query, _ := bytes.Cut(target, []byte("?"))
+	unsigned := len(target)
+	target = append(target, "&sig="...)
+	// path and query alias target's first bytes, which stay as they are.
+	return signer.AppendSignature(target, []byte(method), path, query[:unsigned-len(path)-1])
+}
+
+// malform breaks a target in a way that every strict parser refuses, without
+// touching the identity that the audit looks for.
+func malform(target []byte, how intent.Malformation) []byte {
+	query := bytes.IndexByte(target, '?') + 1
+	switch how {
+	case intent.RepeatedParameter:
+		end := bytes.IndexByte(target[query:], '&')
+		if end < 0 {
+			end = len(target) - query
+		}
+		target = append(target, '&')
+		return append(target, target[query:query+end]...)
+	default:
+		return append(target, "&x=%zz"...)
+	}
+}
+
+// otherHexDigit returns a digit that differs from d.
+func otherHexDigit(d byte) byte {
+	if d == '0' {
+		return '1'
+	}
+	return '0'
+}
+
+// copyRecorded makes a recorded request ready to be sent again.
+func copyRecorded(from *schedule.Replayed, req *transport.Request) {
+	req.Method = from.Method
+	req.Target = append(req.Target[:0], from.Target...)
+	req.Header = req.Header[:0]
+	for _, h := range from.Header {
+		req.Header = append(req.Header, h[0]...)
+		req.Header = append(req.Header, ": "...)
+		req.Header = append(req.Header, h[1]...)
+		req.Header = append(req.Header, "\r\n"...)
+	}
+	req.Body = append(req.Body[:0], from.Body...)
+}

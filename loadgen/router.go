@@ -1,0 +1,169 @@
+package loadgen
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/postbench/postbench/internal/hist"
+	"github.com/postbench/postbench/internal/intent"
+	"github.com/postbench/postbench/loadgen/audit"
+)
+
+// Limits of the router.
+const (
+	routerPollers     = 4
+	capAnswerTimeout  = 2 * time.Second
+	maxCapAnswerBytes = 4 << 10
+)
+
+// Router plays the traffic router that stops sending clicks to an offer once
+// the server says that its cap is full. It only observes when that is; the
+// offered load does not depend on it.
+type Router struct {
+	URL      string // up to, not including, /offers/{offer_id}/cap
+	Poll     time.Duration
+	Offers   []intent.Offer
+	Client   *http.Client
+	closedNs []atomic.Int64
+	periods  []*hist.Histogram // of one poller each
+	failures atomic.Int64
+}
+
+// CapObservation is what the router saw.
+type CapObservation struct {
+	// ClosedSeenNs is per offer, ns since the run's start, or
+	// audit.NeverClosed.
+	ClosedSeenNs []int64
+	// PollPeriod is the real time between two looks at the same offer.
+	PollPeriod *hist.Histogram
+	Failures   int64
+}
+
+// Watch polls every capped offer until ctx ends or all are closed, and
+// returns when its pollers have ended.
+func (r *Router) Watch(ctx context.Context, start time.Time) CapObservation {
+	r.closedNs = make([]atomic.Int64, len(r.Offers))
+	var capped []int
+	for i := range r.Offers {
+		r.closedNs[i].Store(audit.NeverClosed)
+		if r.Offers[i].Cap > 0 {
+			capped = append(capped, i)
+		}
+	}
+	var pollers sync.WaitGroup
+	for p := range min(routerPollers, len(capped)) {
+		var mine []int
+		for i := p; i < len(capped); i += routerPollers {
+			mine = append(mine, capped[i])
+		}
+		periods := hist.New()
+		r.periods = append(r.periods, periods)
+		pollers.Go(func() { r.poll(ctx, start, mine, periods) })
+	}
+	pollers.Wait()
+	return r.observation()
+}
+
+func (r *Router) observation() CapObservation {
+	o := CapObservation{PollPeriod: hist.New(), Failures: r.failures.Load()}
+	for _, h := range r.periods {
+		o.PollPeriod.Merge(h)
+	}
+	for i := range r.closedNs {
+		o.ClosedSeenNs = append(o.ClosedSeenNs, r.closedNs[i].Load())
+	}
+	return o
+}
+
+// poll looks at each open offer once a period.
+func (r *Router) poll(ctx context.Context, start time.Time, open []int, periods *hist.Histogram) {
+	ticker := time.NewTicker(r.Poll)
+	defer ticker.Stop()
+	last := time.Time{}
+	for len(open) > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now := time.Now()
+		if !last.IsZero() {
+			periods.Record(int64(now.Sub(last)))
+		}
+		last = now
+		still := open[:0]
+		for _, offer := range open {
+			closed, err := r.closed(ctx, r.Offers[offer].ID)
+			if err != nil && ctx.Err() == nil {
+				r.failures.Add(1)
+			}
+			if !closed {
+				still = append(still, offer)
+				continue
+			}
+			r.closedNs[offer].Store(int64(time.Since(start)))
+		}
+		open = still
+	}
+}
+
+// closed asks the server for the state of one offer.
+func (r *Router) closed(ctx context.Context, offerID string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, capAnswerTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, CapURL(r.URL, offerID), nil)
+	if err != nil {
+		return false, err
+	}
+	response, err := r.Client.Do(request)
+	if err != nil {
+		return false, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxCapAnswerBytes))
+	if err != nil {
+		return false, err
+	}
+	if response.StatusCode != http.StatusOK {
+		return false, fmt.Errorf("%s: status %d", request.URL, response.StatusCode)
+	}
+	var answer struct {
+		Closed bool `json:"closed"`
+	}
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return false, fmt.Errorf("%s: %w", request.URL, err)
+	}
+	return answer.Closed, nil
+}
+
+// CapURL is the address of an offer's cap status. base may hold {offer_id}
+// itself, otherwise the path of DESIGN §6 is added.
+func CapURL(base, offerID string) string {
+	if strings.Contains(base, "{offer_id}") {
+		return strings.ReplaceAll(base, "{offer_id}", url.PathEscape(offerID))
+	}
+	return strings.TrimSuffix(base, "/") + "/offers/" + url.PathEscape(offerID) + "/cap"
+}
+
+// Check asks for the first capped offer, so that a wrong address is found
+// before the run.
+func (r *Router) Check(ctx context.Context) error {
+	for i := range r.Offers {
+		if r.Offers[i].Cap == 0 {
+			continue
+		}
+		if _, err := r.closed(ctx, r.Offers[i].ID); err != nil {
+			return fmt.Errorf("cap status cannot be read: %w", err)
+		}
+		return nil
+	}
+	return nil
+}

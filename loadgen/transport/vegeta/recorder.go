@@ -1,0 +1,131 @@
+package vegeta
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	lib "github.com/tsenart/vegeta/v12/lib"
+
+	"github.com/postbench/postbench/internal/intent"
+	"github.com/postbench/postbench/loadgen"
+)
+
+// recorder turns vegeta's results into an outcome.
+type recorder struct {
+	attack *attack
+	start  time.Time
+	policy intent.RetryPolicy // never retries; it knows the reasons
+
+	mu      sync.Mutex
+	out     loadgen.Outcome
+	results int64
+	it      intent.Intent
+}
+
+func newRecorder(a *attack, start time.Time) *recorder {
+	return &recorder{attack: a, start: start, out: loadgen.Outcome{
+		Start: start, Latencies: loadgen.NewLatencies(1), Responses: map[string]int64{}}}
+}
+
+// result books one hit of intent index.
+func (r *recorder) result(index uint64, result *lib.Result) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.results++
+	r.attack.cfg.Intents.At(index, &r.it)
+	outcome := outcomeOf(result)
+	dueNs := r.attack.due[index]
+	dispatchedNs := int64(result.Timestamp.Sub(r.start))
+	endNs := dispatchedNs + int64(result.Latency)
+
+	cell := &r.attack.cfg.Cells[index]
+	cell.Dispatched(dispatchedNs)
+	cell.Ended(endNs, outcome, int(result.Code), true)
+	if _, _, reason := r.policy.Next(0, outcome, int(result.Code)); reason != intent.NoReason {
+		cell.GaveUp(reason)
+	}
+	r.count(outcome, result)
+	if dueNs < int64(r.attack.cfg.Warmup) {
+		return
+	}
+	r.time(outcome, dueNs, dispatchedNs, endNs)
+}
+
+func (r *recorder) count(outcome intent.Outcome, result *lib.Result) {
+	a := &r.out.Attempts
+	a.Total++
+	key := strconv.Itoa(int(result.Code))
+	switch outcome {
+	case intent.Acked:
+		a.Acked++
+	case intent.Refused:
+		a.Refused++
+	case intent.TimedOut:
+		a.TimedOut++
+		key = "timeout"
+	default:
+		a.Errored++
+		key = "error"
+	}
+	r.out.Responses[key]++
+}
+
+func (r *recorder) time(outcome intent.Outcome, dueNs, dispatchedNs, endNs int64) {
+	l := &r.out.Latencies
+	l.LagGenerator.Record(dispatchedNs - dueNs)
+	l.LagQueue.Record(0)
+	switch outcome {
+	case intent.Acked:
+		l.Service.Record(endNs - dispatchedNs)
+	case intent.Refused:
+		l.ServiceRefused.Record(endNs - dispatchedNs)
+	}
+	if !r.it.Kind.Legitimate() {
+		return
+	}
+	r.out.Timed++
+	if outcome == intent.Acked {
+		l.Response.Record(endNs - dueNs)
+		l.PartnerResponse[0].Record(endNs - dueNs)
+		return
+	}
+	l.Response.RecordCensored()
+	l.PartnerResponse[0].RecordCensored()
+}
+
+// outcomeOf classifies a hit. vegeta gives errors as text only; net/http's
+// own words for a timeout are the one thing it can be told by.
+func outcomeOf(result *lib.Result) intent.Outcome {
+	switch {
+	case result.Code >= 200 && result.Code <= 299 && result.Error == "":
+		return intent.Acked
+	case result.Code != 0:
+		return intent.Refused
+	case strings.Contains(result.Error, context.DeadlineExceeded.Error()) || strings.Contains(result.Error, "Client.Timeout"):
+		return intent.TimedOut
+	}
+	return intent.Errored
+}
+
+func (r *recorder) progress() loadgen.Progress {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a := r.out.Attempts
+	p := loadgen.Progress{Elapsed: time.Since(r.start), Intents: r.results, Attempts: a.Total, Acked: a.Acked, Failed: a.Total - a.Acked, P99Ns: -1}
+	if ns, ok := r.out.Latencies.Response.Percentile(99); ok {
+		p.P99Ns = ns
+	}
+	return p
+}
+
+func (r *recorder) outcome(hiddenRetries int64, interrupted bool) *loadgen.Outcome {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	o := &r.out
+	o.Intents, o.HiddenRetries, o.Interrupted = uint64(r.results), hiddenRetries, interrupted
+	o.Duration = time.Since(r.start)
+	return o
+}

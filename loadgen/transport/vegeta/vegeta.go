@@ -1,0 +1,145 @@
+// Package vegeta is the second, independent engine: vegeta's attacker sends
+// the same requests on the same schedule, so that the native engine's service
+// latency can be checked against a tool that people know.
+//
+// Service is vegeta's own figure. The other latencies are put together from
+// the schedule's due times, since vegeta itself starts its clock when a worker
+// takes the request and not when it was due.
+package vegeta
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	lib "github.com/tsenart/vegeta/v12/lib"
+
+	"github.com/postbench/postbench/internal/intent"
+	"github.com/postbench/postbench/loadgen"
+	"github.com/postbench/postbench/loadgen/audit"
+	"github.com/postbench/postbench/loadgen/transport"
+)
+
+// ErrUnsupported is wrapped when a configuration asks for what vegeta cannot
+// play.
+var ErrUnsupported = errors.New("the vegeta engine cannot play this")
+
+// maxWorkers bounds vegeta's workers; without a bound it starts one for every
+// tick that is not taken at once, until memory ends.
+const maxWorkers = 1024
+
+// attack is one run under way.
+type attack struct {
+	cfg    loadgen.Config
+	origin string
+	// due, by index of the intent, filled by the pacer's side before the
+	// request is made.
+	due      []int64
+	made     atomic.Uint64
+	mu       sync.Mutex
+	renderer *loadgen.Renderer
+	request  transport.Request
+	it       intent.Intent
+}
+
+// Run plays a configuration of one partner without retries and duplicates,
+// against Partners[0].Origin.
+func Run(ctx context.Context, cfg loadgen.Config, observe loadgen.Observe) (*loadgen.Outcome, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if err := supported(&cfg); err != nil {
+		return nil, err
+	}
+	a := &attack{cfg: cfg, origin: cfg.Partners[0].Origin,
+		renderer: loadgen.NewRenderer(cfg.Intents, 0, &cfg.Partners[0].Template)}
+	for dueNs, more := cfg.Schedule.Next(); more && len(a.due) < len(cfg.Cells); dueNs, more = cfg.Schedule.Next() {
+		a.due = append(a.due, dueNs)
+	}
+	return a.run(ctx, observe)
+}
+
+func supported(cfg *loadgen.Config) error {
+	mix := cfg.Intents.Spec().Mix
+	switch {
+	case len(cfg.Partners) != 1:
+		return fmt.Errorf("%w: it plays one partner, not %d", ErrUnsupported, len(cfg.Partners))
+	case len(cfg.Partners[0].Retry.DelaysNs) > 0 || mix.Duplicates > 0:
+		return fmt.Errorf("%w: retries and duplicates", ErrUnsupported)
+	case cfg.Replay != nil:
+		return fmt.Errorf("%w: --replay", ErrUnsupported)
+	case cfg.Partners[0].Origin == "":
+		return fmt.Errorf("%w: no origin", ErrUnsupported)
+	}
+	return nil
+}
+
+func (a *attack) run(ctx context.Context, observe loadgen.Observe) (*loadgen.Outcome, error) {
+	partner := &a.cfg.Partners[0]
+	wire := newWire(&http.Transport{MaxIdleConnsPerHost: maxWorkers, DisableCompression: true, TLSClientConfig: partner.TLS}, len(a.due))
+	client := &http.Client{Transport: wire, Timeout: partner.Timeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	connections := uint64(maxWorkers)
+	if partner.Connections > 0 {
+		connections = min(connections, uint64(partner.Connections))
+	}
+	attacker := lib.NewAttacker(lib.Client(client), lib.MaxWorkers(connections), lib.Workers(min(connections, 64)), lib.MaxBody(0))
+
+	start := time.Now()
+	recorder := newRecorder(a, start)
+	if observe != nil {
+		observe(start, recorder.progress)
+	}
+	stop := context.AfterFunc(ctx, func() { attacker.Stop() })
+	defer stop()
+	// vegeta's own limit on the duration is off (0): the pacer ends the attack.
+	for result := range attacker.Attack(a.target, &pacer{due: a.due}, 0, "") {
+		if index, ok := wire.indexOf(result.Seq); ok {
+			recorder.result(index, result)
+		}
+	}
+	return recorder.outcome(wire.hiddenRetries.Load(), ctx.Err() != nil), nil
+}
+
+// pacer follows a list of due times. vegeta calls it from one goroutine.
+type pacer struct{ due []int64 }
+
+// Pace implements vegeta's Pacer: the wait before hit number hits.
+func (p *pacer) Pace(elapsed time.Duration, hits uint64) (time.Duration, bool) {
+	if hits >= uint64(len(p.due)) {
+		return 0, true
+	}
+	return max(0, time.Duration(p.due[hits])-elapsed), false
+}
+
+// Rate implements vegeta's Pacer; only its plots ask for it.
+func (p *pacer) Rate(time.Duration) float64 { return 0 }
+
+// target renders the next request. vegeta calls it from many goroutines.
+func (a *attack) target(t *lib.Target) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	index := a.made.Add(1) - 1
+	if index >= uint64(len(a.due)) {
+		return lib.ErrNoTargets
+	}
+	a.cfg.Intents.At(index, &a.it)
+	a.renderer.Render(&a.it, a.cfg.Intents.Spec().EpochUnixS+a.due[index]/int64(time.Second), &a.request)
+	t.Method = a.request.Method
+	t.URL = a.origin + string(a.request.Target)
+	t.Body = append([]byte(nil), a.request.Body...)
+	t.Header = http.Header{indexHeader: {fmt.Sprint(index)}}
+	for line := range bytes.SplitSeq(a.request.Header, []byte("\r\n")) {
+		if name, value, ok := bytes.Cut(line, []byte(": ")); ok {
+			t.Header.Add(string(name), string(value))
+		}
+	}
+	a.cfg.Cells[index].DueNs = a.due[index]
+	a.cfg.Cells[index].Flags |= audit.Released
+	return nil
+}

@@ -1,0 +1,68 @@
+package loadgen
+
+import (
+	"fmt"
+	"time"
+)
+
+// Limits of DESIGN §2 beyond which a run says nothing about the server.
+const (
+	maxLagP99      = time.Millisecond
+	maxLagShare    = 0.05 // of the response p99
+	minReadyInTime = 0.99
+	maxSteal       = 0.02
+	maxSinglePause = 250 * time.Millisecond
+)
+
+// Environment is what the machine did to a run.
+type Environment struct {
+	StealShare float64 // of all CPU time; negative when not known
+}
+
+// Invalid returns the reasons for which a run measured the generator and not
+// the server; none means valid.
+func (o *Outcome) Invalid(env Environment) []string {
+	var reasons []string
+	add := func(format string, args ...any) { reasons = append(reasons, fmt.Sprintf(format, args...)) }
+
+	limit := maxLagP99
+	if p99, ok := o.Latencies.Response.Percentile(99); ok {
+		limit = max(limit, time.Duration(float64(p99)*maxLagShare))
+	}
+	if lag, ok := o.Latencies.LagGenerator.Percentile(99); ok && time.Duration(lag) > limit {
+		add("the generator was late: lag_generator p99 %v > %v", time.Duration(lag).Round(time.Microsecond), limit.Round(time.Microsecond))
+	}
+	if o.Intents > 0 {
+		if inTime := 1 - float64(o.ReadyLate)/float64(o.Intents); inTime < minReadyInTime {
+			add("only %.1f %% of the intents were made ready in time, want %.0f %%", 100*inTime, 100*minReadyInTime)
+		}
+	}
+	if o.MaxReadyLate > maxSinglePause {
+		add("the generator stood still for %v", o.MaxReadyLate.Round(time.Millisecond))
+	}
+	if env.StealShare > maxSteal {
+		add("the hypervisor took %.1f %% of the CPU time (steal), limit %.0f %%", 100*env.StealShare, 100*maxSteal)
+	}
+	if o.HiddenRetries > 0 {
+		add("the client sent %d requests without being asked", o.HiddenRetries)
+	}
+	if n := o.Latencies.clamped(); n > 0 {
+		add("%d latencies were above the histogram's range", n)
+	}
+	return append(reasons, o.imbalances()...)
+}
+
+// imbalances checks the loop's own books.
+func (o *Outcome) imbalances() []string {
+	var reasons []string
+	a := o.Attempts
+	if a.Total != a.Acked+a.Refused+a.TimedOut+a.Errored {
+		reasons = append(reasons, fmt.Sprintf("books do not balance: attempts %d ≠ acked %d + refused %d + timed out %d + errored %d",
+			a.Total, a.Acked, a.Refused, a.TimedOut, a.Errored))
+	}
+	response := o.Latencies.Response
+	if entries := response.Count() + response.Censored(); entries != o.Timed {
+		reasons = append(reasons, fmt.Sprintf("books do not balance: %d response latencies for %d legitimate intents", entries, o.Timed))
+	}
+	return reasons
+}

@@ -1,0 +1,86 @@
+package loadgen
+
+import (
+	"time"
+
+	"github.com/postbench/postbench/internal/intent"
+	"github.com/postbench/postbench/loadgen/transport"
+)
+
+// worker drives one connection of a partner.
+type worker struct {
+	lane     *lane
+	tickets  chan ticket
+	sender   Sender
+	renderer *Renderer
+	shard    *shard
+	it       intent.Intent
+	request  transport.Request
+}
+
+func newWorker(l *lane, number int) *worker {
+	return &worker{
+		lane:     l,
+		tickets:  make(chan ticket, 1),
+		sender:   l.config.NewSender(),
+		renderer: NewRenderer(l.run.cfg.Intents, l.partner, &l.config.Template),
+		shard:    l.run.recorder.shards[number%recorderShards],
+	}
+}
+
+// serveAll runs until the tickets end.
+func (w *worker) serveAll() {
+	defer w.sender.Close()
+	for t := range w.tickets {
+		for more := true; more; {
+			freeNs := w.serve(&t)
+			t, more = w.lane.next(w, freeNs)
+			w.lane.run.finished()
+		}
+	}
+}
+
+// serve carries out one attempt and returns when it ended.
+func (w *worker) serve(t *ticket) int64 {
+	r := w.lane.run
+	r.cfg.Intents.At(t.index, &w.it)
+	if n := uint64(len(r.cfg.Replay)); n > 0 {
+		copyRecorded(&r.cfg.Replay[t.index%n], &w.request)
+	} else {
+		w.renderer.Render(&w.it, r.cfg.Intents.Spec().EpochUnixS+t.dueNs/int64(time.Second), &w.request)
+	}
+
+	dispatched := time.Now()
+	dispatchedNs := int64(dispatched.Sub(r.start))
+	r.books.dispatched(t.index, dispatchedNs)
+	reply, err := w.sender.Send(r.sendContext, &w.request, dispatched.Add(w.lane.config.Timeout))
+	endNs := r.sinceStart()
+
+	outcome := outcomeOf(reply.Status, err)
+	again, delayNs := r.books.ended(t, endNs, outcome, reply.Status, &w.lane.config.Retry)
+	w.shard.attempt(&observation{
+		ticket: t, legitimate: w.it.Kind.Legitimate(), partner: w.lane.partner,
+		dispatchedNs: dispatchedNs, endNs: endNs, outcome: outcome, reply: reply, err: err,
+		timed: t.dueNs >= int64(r.cfg.Warmup),
+	})
+	if t.first() && w.it.Kind.Legitimate() {
+		r.timeline.add(t.dueNs, endNs-t.dueNs, outcome == intent.Acked)
+	}
+	if again {
+		r.retry(ticket{index: t.index, dueNs: endNs + delayNs, attempt: t.attempt + 1})
+	}
+	return endNs
+}
+
+// outcomeOf classifies an attempt. Success is any 2xx.
+func outcomeOf(status int, err error) intent.Outcome {
+	switch {
+	case err == nil && status >= 200 && status <= 299:
+		return intent.Acked
+	case err == nil:
+		return intent.Refused
+	case transport.ClassOf(err) == transport.ClassTimeout:
+		return intent.TimedOut
+	}
+	return intent.Errored
+}

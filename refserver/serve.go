@@ -1,0 +1,168 @@
+// Package refserver is the reference postback server: it reads a composition,
+// wires its parts and runs them until it is told to stop.
+package refserver
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/postbench/postbench/refserver/monolith"
+	"github.com/postbench/postbench/refserver/store"
+)
+
+// Limits of the HTTP front.
+const (
+	readHeaderLimit = 2 * time.Second
+	readLimit       = 5 * time.Second // a whole request; population loads extend it as they go
+	writeLimit      = 10 * time.Second
+	idleLimit       = 60 * time.Second
+	maxHeaderBytes  = 8 << 10
+
+	// drainLimit is how long the end waits for requests in work. It is longer
+	// than any of them may take.
+	drainLimit = 10 * time.Second
+)
+
+// ErrAddrInUse is wrapped by Serve's error when another program listens there.
+var ErrAddrInUse = errors.New("address already in use")
+
+// Config is what Serve needs. Composition, Addr and DataDir are required.
+type Config struct {
+	Composition Composition
+	// Addr is host:port to listen on; port 0 takes a free one.
+	Addr string
+	// DataDir holds everything that must outlive the process. It is created if
+	// missing. A DataDir that was used before is continued.
+	DataDir string
+	// SignedOnly refuses unsigned postbacks with 403.
+	SignedOnly bool
+	// MaxInFlight bounds the postbacks in work; 0 means monolith.DefaultMaxInFlight.
+	MaxInFlight int
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+	// BootID names this boot of the machine for /clock.
+	BootID string
+	// Log takes what an operator should know; nil drops it.
+	Log *slog.Logger
+}
+
+// Validate says in one line what is wrong, and changes nothing.
+func (c Config) Validate() error {
+	if err := c.Composition.Validate(); err != nil {
+		return err
+	}
+	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
+		return fmt.Errorf("listen address %q: expected host:port such as 127.0.0.1:8080", c.Addr)
+	}
+	if c.DataDir == "" {
+		return errors.New("data directory is missing: name one that may be written")
+	}
+	if c.MaxInFlight < 0 {
+		return fmt.Errorf("limit of postbacks in work: %d, expected at least 1, or 0 for the default", c.MaxInFlight)
+	}
+	return nil
+}
+
+func (c Config) withDefaults() Config {
+	if c.MaxInFlight == 0 {
+		c.MaxInFlight = monolith.DefaultMaxInFlight
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// Serve runs the server until ctx ends. It calls ready once, with the address
+// that it listens on. At the end it stops accepting, finishes the requests in
+// work, closes the store and returns nil; everything acked is on the disk.
+func Serve(ctx context.Context, config Config, ready func(addr string)) (err error) {
+	if err := config.Validate(); err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	config = config.withDefaults()
+	// Listen first: a taken port must not touch the data.
+	listener, err := listen(ctx, config.Addr)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	books, err := store.Open(ctx, store.Options{
+		Dir: config.DataDir, AtomicCaps: config.Composition.Caps == CapsAtomic, Now: config.Now,
+	})
+	if err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	defer func() { err = cmp.Or(err, books.Close()) }()
+	handler, err := monolith.New(ctx, monolith.Config{
+		Conversions: books, Books: books, Population: books, Keys: books,
+		Components: components(books), SignedOnly: config.SignedOnly, MaxInFlight: config.MaxInFlight,
+		Now: config.Now, BootID: config.BootID, Log: config.Log,
+	})
+	if err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	if err := run(ctx, config, limitConnections(listener, maxConnections), handler, ready); err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	return nil
+}
+
+func listen(ctx context.Context, addr string) (net.Listener, error) {
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("serve: listen on %s: %w; stop the other program or choose another port, 0 takes a free one", addr, ErrAddrInUse)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("serve: %w", err)
+	}
+	return listener, nil
+}
+
+func components(books *store.SQL) []monolith.Component {
+	return []monolith.Component{
+		{Role: "http", Implementation: "net/http", Version: runtime.Version()},
+		{Role: "sql", Implementation: "sqlite", Version: books.Version(), Embedded: true},
+	}
+}
+
+// run serves until ctx ends and then drains.
+func run(ctx context.Context, config Config, listener *limitedListener, handler *monolith.Server, ready func(string)) error {
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: readHeaderLimit,
+		ReadTimeout:       readLimit,
+		WriteTimeout:      writeLimit,
+		IdleTimeout:       idleLimit,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(config.Log.Handler(), slog.LevelWarn),
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	ready(listener.Addr().String())
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainLimit)
+	defer cancel()
+	err := server.Shutdown(drain)
+	if err != nil { // what is still in work was not acked
+		err = cmp.Or(fmt.Errorf("requests still in work after %s: %w", drainLimit, err), server.Close())
+	}
+	config.Log.Info("stopped", "counts", handler.Counts(), "connections_refused", listener.refused.Load())
+	return err
+}

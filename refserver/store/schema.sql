@@ -1,0 +1,50 @@
+CREATE TABLE clicks (
+	click_id       TEXT NOT NULL PRIMARY KEY,
+	offer_id       TEXT NOT NULL,
+	clicked_unix_s INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE offers (
+	offer_id             TEXT NOT NULL PRIMARY KEY,
+	cap                  INTEGER NOT NULL,
+	payout               INTEGER NOT NULL, -- millionths
+	currency             TEXT NOT NULL,
+	attribution_window_s INTEGER NOT NULL,
+	billable             INTEGER NOT NULL DEFAULT 0 -- the cap counter
+) WITHOUT ROWID;
+
+CREATE TABLE keys (
+	kid    TEXT NOT NULL PRIMARY KEY,
+	secret BLOB NOT NULL
+) WITHOUT ROWID;
+
+-- The dedup set is this table: its window is the life of the record.
+CREATE TABLE conversions (
+	id               INTEGER PRIMARY KEY,
+	click_id         TEXT NOT NULL,
+	txid             TEXT NOT NULL,
+	event            TEXT NOT NULL,
+	verdict          TEXT NOT NULL,
+	offer_id         TEXT NOT NULL, -- the click's offer
+	claimed_offer_id TEXT NOT NULL, -- what the postback said
+	payout           INTEGER NOT NULL, -- millionths
+	currency         TEXT NOT NULL,
+	received_unix_ns INTEGER NOT NULL,
+	recorded_unix_ns INTEGER NOT NULL,
+	UNIQUE (click_id, txid, event)
+);
+
+-- Same identity as a conversion, other payload: each payload is kept once.
+CREATE TABLE conflicts (
+	id               INTEGER PRIMARY KEY,
+	click_id         TEXT NOT NULL,
+	txid             TEXT NOT NULL,
+	event            TEXT NOT NULL,
+	offer_id         TEXT NOT NULL,
+	claimed_offer_id TEXT NOT NULL,
+	payout           INTEGER NOT NULL,
+	currency         TEXT NOT NULL,
+	received_unix_ns INTEGER NOT NULL,
+	recorded_unix_ns INTEGER NOT NULL,
+	UNIQUE (click_id, txid, event, claimed_offer_id, payout, currency)
+);

@@ -1,0 +1,94 @@
+// Package store keeps clicks, offers, keys and conversions. Its users declare
+// the interfaces; storetest holds the contract that every implementation
+// passes. SQL is the first one, on an embedded SQLite file.
+package store
+
+import (
+	"errors"
+
+	"github.com/postbench/postbench/internal/postback"
+	"github.com/postbench/postbench/refserver/decide"
+)
+
+// ErrBusy means that the store did not get to the work within the caller's
+// deadline or SQLite's own wait. Nothing was written; the caller may retry.
+var ErrBusy = errors.New("store is busy")
+
+// Click is one row of the click population.
+type Click struct {
+	ClickID, OfferID string
+	ClickedUnixS     int64
+}
+
+// Offer is one row of the offer population.
+type Offer struct {
+	OfferID            string
+	Cap                int64 // conversions; 0 means none
+	Payout             postback.Money
+	Currency           postback.Currency
+	AttributionWindowS int64 // seconds after the click; 0 means none
+}
+
+// Key is a partner's signing key.
+type Key struct {
+	KID    string
+	Secret []byte
+}
+
+// OfferStatus is what a router asks about an offer.
+type OfferStatus struct {
+	OfferID       string
+	Cap, Billable int64
+	Closed        bool // false for an offer without a cap
+}
+
+// Attribution is the click behind a click id. The zero value is an unknown click.
+type Attribution struct {
+	Found        bool
+	OfferID      string
+	ClickedUnixS int64
+}
+
+// Conversion is a postback on its way into the store. Its identity is
+// (ClickID, TxID, Event); its payload is ClaimedOfferID, Payout and Currency.
+type Conversion struct {
+	ClickID, TxID  string
+	ClaimedOfferID string // as the postback says; the click's own offer counts
+	Event          postback.Event
+	Payout         postback.Money
+	Currency       postback.Currency
+	ReceivedUnixNs int64
+	Attribution    Attribution
+}
+
+// offerID is the offer that the conversion counts for. A partner's claim never
+// moves a conversion to another offer than its click's.
+func (c *Conversion) offerID() string {
+	if c.Attribution.Found {
+		return c.Attribution.OfferID
+	}
+	return c.ClaimedOfferID
+}
+
+// Outcome is what Commit did.
+type Outcome struct {
+	Verdict decide.Verdict
+	// Repeated means that nothing was written: a duplicate, or a conflict
+	// whose payload had been kept before.
+	Repeated bool
+	// CapNs is the time spent on reading identity and cap counter, InsertNs
+	// all the rest, the wait for the writer included.
+	CapNs, InsertNs int64
+}
+
+// Row is one recorded row of the ledger. Conflicts are rows too, with the
+// verdict "conflict".
+type Row struct {
+	ClickID, TxID, Event string
+	Verdict              decide.Verdict
+	OfferID              string
+	Payout               postback.Money
+	Currency             string
+	RecordedUnixNs       int64 // entry into the commit: the writer is ours, nothing is written yet
+	ReceivedUnixNs       int64 // entry into the handler
+}

@@ -1,0 +1,134 @@
+package reports
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/postbench/postbench/internal/hist"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// golden compares with testdata/name.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs (see -update); got:\n%s\nwant:\n%s", path, got, want)
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// block holds count entries spread evenly from lowUs to highUs.
+func block(lowUs, highUs, count, censored int64) Latency {
+	h := hist.New()
+	for i := range count {
+		h.Record(1000*lowUs + 1000*(highUs-lowUs)*i/max(1, count-1))
+	}
+	for range censored {
+		h.RecordCensored()
+	}
+	return NewLatency(h)
+}
+
+// run is a plausible single run: 1,000 legitimate intents and 10 others, with
+// lost of the former lost and overshoot rows beyond the cap.
+func run(name string, round int, p95Us, lost, overshoot int64) Variant {
+	v := Variant{
+		Name: name, Durability: "D1", OfferedPerS: 101, AchievedPerS: 100.5,
+		Composition: Composition{Front: "plain", Answer: "after-commit", Buffer: "none", Uplink: "none", Attribution: "sql+clickhouse",
+			Caps: "check-then-insert", Log: "none", Edges: 1, External: "https://example.com/pb"},
+		Components: []Component{{Role: "sql", Implementation: "sqlite", Version: "3.50.1", Embedded: true}},
+		Latency: Latencies{
+			Response: block(p95Us/10, p95Us, 1000-lost, lost), Service: block(p95Us/10, p95Us/2, 1000-lost, 0),
+			ServiceRefused: block(100, 300, 10, 0), Delivery: block(p95Us/10, 2*p95Us, 1000-lost, lost),
+			Recorded: block(p95Us/12, p95Us/2, 1000-lost, lost), LagGenerator: block(1, 90, 1010, 0), LagQueue: block(1, 1, 1010, 0),
+		},
+		Phases: Phases{DNS: block(5, 10, 2, 0), Connect: block(50, 100, 2, 0), TLS: block(200, 400, 2, 0),
+			Wait: block(100, p95Us/3, 1000-lost, 0), Body: block(1, 20, 1000-lost, 0)},
+		Responses: NewResponses(map[int]int64{503: 10, 200: 1000 - lost}, map[string]int64{"timeout": lost}),
+		Timeline:  []TimelineSecond{{Second: 0, Due: 1000, Acked: 1000 - lost, P50Us: ptr(2500.), P99Us: ptr(4100.), MaxUs: ptr(4200.)}},
+		Partners: []Partner{{Name: "north", Latency: PartnerLatency{Response: block(p95Us/10, p95Us, 1000-lost, lost)},
+			Ledger: PartnerLedger{Intents: 1010, Attempts: 1010, Fates: NewFates(990-lost, 10, 0, lost, 9, 1)},
+			Drops:  map[string]int64{"timed_out": lost}, QueueDepth: ptr(int64(round))}},
+		Ledger: ledger(lost),
+		Caps: &Caps{Offers: 2, BilledOvershoot: overshoot, BilledOvershootMax: overshoot, BilledOvershootMaxPct: float64(overshoot),
+			TrafficOvershootMeanPct: ptr(2.5), TrafficOvershootMaxPct: ptr(5.), Undershoot: 1, VisibleP95Us: ptr(21000.), RouterPollUs: 20000},
+		Stages: []Stage{{Name: "attribution", MeanUs: 400, P90ToP99MeanUs: 900}},
+		Resources: Resources{ServerCPUS: ptr(1.5), ClientCPUS: ptr(0.5), ServerGCStopMaxUs: ptr(float64(100 * round)), AllocsPerRequest: ptr(12.),
+			RSSMaxBytes: ptr(int64(64 << 20)), UDPKernelDrops: ptr(int64(1))},
+		Validity: Validity{Verdict: VerdictValid},
+	}
+	return v.WithRound(round, uint64(round-1), 1_700_000_000_000_000_000, 10_000_000_000, true)
+}
+
+func ledger(lost int64) Ledger {
+	l := Ledger{
+		Intents: 1010, Attempts: 1010, Acked: 1000 - lost, Refused: 10, TimedOut: lost, Fates: NewFates(990-lost, 10, 0, lost, 9, 1),
+		DoubleCounted: ptr(int64(2)), Phantom: ptr(int64(1)), WrongVerdict: ptr(int64(0)), WrongPayload: ptr(int64(3)),
+		FalseDuplicate: ptr(int64(0)), RowsAfterSettle: ptr(int64(0)), Balanced: true,
+		Verdicts: map[string]int64{"billable": 900, "over_cap": 100 - lost},
+		Money: []Money{{Currency: "USD", PartnerCount: 900, RecordedCount: 902 - lost, MissingCount: lost, SurplusCount: 2, LeftOutCount: 100,
+			PartnerMicros: 9_000_000_000, RecordedMicros: 9_020_500_000 - 10_000_000*lost, MissingMicros: 10_000_000 * lost,
+			SurplusMicros: 20_500_000, LeftOutMicros: 1_000_000_000}},
+	}
+	l.DiscrepancyRate = DiscrepancyRate(l.Money)
+	for i := range min(lost, MaxWorst) {
+		l.Worst = append(l.Worst, LostPostback{Index: 17 * i, ClickID: fmt.Sprintf("click-%04d", 17*i), TxID: "tx-1", Event: "sale", Partner: "north",
+			Fate: FateLostAtPartner, Reason: "timed_out", DueNs: 1_500_000_000, DispatchedNs: ptr(int64(1_500_040_000)), EndNs: ptr(int64(2_500_040_000)),
+			LastStatus: 503, Attempts: 1, PayoutMicros: 10_000_000, Currency: "USD"})
+	}
+	return l
+}
+
+// merged merges the runs of one variant.
+func merged(t *testing.T, runs ...Variant) Variant {
+	t.Helper()
+	v, err := MergeRuns(runs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// sixRounds is a variant with six rounds; figures differ from round to round.
+func sixRounds(t *testing.T, name string, p95Us, lost, overshoot int64) Variant {
+	t.Helper()
+	var runs []Variant
+	for i := range 6 {
+		runs = append(runs, run(name, i+1, p95Us+int64(i*i)*10, lost, overshoot))
+	}
+	return merged(t, runs...)
+}
+
+// fullResult has every field filled.
+func fullResult(t *testing.T) Result {
+	t.Helper()
+	spoilt := run("monolith[caps=check-then-insert]", 1, 9000, 5, 9)
+	spoilt.Rounds[0].Counted = false
+	spoilt.Rounds[0].Validity = Validity{Verdict: VerdictInvalid, Reasons: []string{"CPU steal 4.1 % > 2 %"}}
+	base := merged(t, spoilt, run("monolith[caps=check-then-insert]", 1, 4000, 2, 7), run("monolith[caps=check-then-insert]", 2, 4100, 0, 3))
+	other := merged(t, run("monolith[caps=atomic]", 1, 4050, 1, 0), run("monolith[caps=atomic]", 2, 4080, 0, 0))
+	variants := []Variant{base, other}
+	return Result{
+		Tool: Tool{Version: "0.1.0", Commit: "0123abc", Go: "go1.26.0"}, Command: []string{"postbench", "compare", "--rate", "100"},
+		Machine:       Machine{CPUs: 2, Model: "a CPU", Kernel: "Linux 6.1", MemBytes: 8 << 30, BootID: "5f0c3d0e"},
+		StartedUnixNs: 1_700_000_000_000_000_000, DurationNs: 60_000_000_000, Seed: 1<<64 - 1, RunNumber: 7, EpochUnixS: 1_700_000_000,
+		WarmupNs: 1_000_000_000, SettleS: 5, Interrupted: true,
+		Scenario: &ScenarioRef{Name: "mixed", SHA256: fmt.Sprintf("%064d", 1)}, Profile: &ProfileRef{Name: "bare", SHA256: fmt.Sprintf("%064d", 2)},
+		Variants: variants, Comparison: Compare(variants, base.Name),
+	}
+}

@@ -1,0 +1,209 @@
+package reports
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// sumKnown adds the figures that of returns; nil if one of them, or all
+// because there are none, are not known.
+func sumKnown[T any, N int64 | float64](list []T, of func(T) *N) *N {
+	if len(list) == 0 {
+		return nil
+	}
+	var sum N
+	for _, item := range list {
+		figure := of(item)
+		if figure == nil {
+			return nil
+		}
+		sum += *figure
+	}
+	return &sum
+}
+
+func mergeFates(list []Fates) Fates {
+	f := Fates{
+		Recorded:        sumKnown(list, func(f Fates) *int64 { return f.Recorded }),
+		RecordedUnacked: sumKnown(list, func(f Fates) *int64 { return f.RecordedUnacked }),
+		LostAfterAck:    sumKnown(list, func(f Fates) *int64 { return f.LostAfterAck }),
+		LostAtPartner:   sumKnown(list, func(f Fates) *int64 { return f.LostAtPartner }),
+		Rejected:        sumKnown(list, func(f Fates) *int64 { return f.Rejected }),
+		ForgedAccepted:  sumKnown(list, func(f Fates) *int64 { return f.ForgedAccepted }),
+	}
+	if f.Judged() {
+		f.LossRate = ratioOf(f.Lost(), f.Legitimate())
+	}
+	return f
+}
+
+func mergeLedgers(list []Ledger) Ledger {
+	var merged Ledger
+	fates := make([]Fates, len(list))
+	merged.Balanced = true
+	judged := len(list) > 0
+	for i, l := range list {
+		fates[i] = l.Fates
+		merged.Intents += l.Intents
+		merged.Attempts += l.Attempts
+		merged.Acked += l.Acked
+		merged.Refused += l.Refused
+		merged.TimedOut += l.TimedOut
+		merged.Errored += l.Errored
+		merged.Balanced = merged.Balanced && l.Balanced
+		judged = judged && l.Judged()
+	}
+	merged.Fates = mergeFates(fates)
+	merged.DoubleCounted = sumKnown(list, func(l Ledger) *int64 { return l.DoubleCounted })
+	merged.Phantom = sumKnown(list, func(l Ledger) *int64 { return l.Phantom })
+	merged.WrongVerdict = sumKnown(list, func(l Ledger) *int64 { return l.WrongVerdict })
+	merged.WrongPayload = sumKnown(list, func(l Ledger) *int64 { return l.WrongPayload })
+	merged.RowsAfterSettle = sumKnown(list, func(l Ledger) *int64 { return l.RowsAfterSettle })
+	// A ledger that keeps duplicate rows may have had none in some round: nil
+	// there is zero, unless it is nil everywhere.
+	keeping := slices.DeleteFunc(slices.Clone(list), func(l Ledger) bool { return l.FalseDuplicate == nil })
+	merged.FalseDuplicate = sumKnown(keeping, func(l Ledger) *int64 { return l.FalseDuplicate })
+	merged.Worst = mergeWorst(list)
+	if !judged {
+		return merged
+	}
+	merged.Verdicts = map[string]int64{}
+	for _, l := range list {
+		addTo(merged.Verdicts, l.Verdicts)
+	}
+	merged.Money = mergeMoney(list)
+	merged.DiscrepancyRate = DiscrepancyRate(merged.Money)
+	return merged
+}
+
+func mergeMoney(list []Ledger) []Money {
+	byCurrency := map[string]Money{}
+	for _, l := range list {
+		for _, m := range l.Money {
+			sum := byCurrency[m.Currency]
+			sum.Currency = m.Currency
+			sum.PartnerCount += m.PartnerCount
+			sum.RecordedCount += m.RecordedCount
+			sum.MissingCount += m.MissingCount
+			sum.SurplusCount += m.SurplusCount
+			sum.LeftOutCount += m.LeftOutCount
+			sum.PartnerMicros += m.PartnerMicros
+			sum.RecordedMicros += m.RecordedMicros
+			sum.MissingMicros += m.MissingMicros
+			sum.SurplusMicros += m.SurplusMicros
+			sum.LeftOutMicros += m.LeftOutMicros
+			byCurrency[m.Currency] = sum
+		}
+	}
+	merged := make([]Money, 0, len(byCurrency))
+	for _, m := range byCurrency {
+		merged = append(merged, m)
+	}
+	slices.SortFunc(merged, func(a, b Money) int { return strings.Compare(a.Currency, b.Currency) })
+	return merged
+}
+
+// mergeWorst orders by what is worse: lost after an ack first, because that
+// breaks a promise, then by payout, then by time.
+func mergeWorst(list []Ledger) []LostPostback {
+	worst := []LostPostback{}
+	for _, l := range list {
+		worst = append(worst, l.Worst...)
+	}
+	slices.SortStableFunc(worst, func(a, b LostPostback) int {
+		return cmp.Or(
+			strings.Compare(a.Fate, b.Fate), // "lost_after_ack" < "lost_at_partner"
+			cmp.Compare(b.PayoutMicros, a.PayoutMicros),
+			cmp.Compare(a.RunNumber, b.RunNumber),
+			cmp.Compare(a.Index, b.Index),
+		)
+	})
+	return worst[:min(len(worst), MaxWorst)]
+}
+
+func mergeCaps(list []*Caps) *Caps {
+	if len(list) == 0 || slices.Contains(list, nil) {
+		return nil
+	}
+	merged := Caps{}
+	for _, c := range list {
+		merged.Offers += c.Offers
+		merged.BilledOvershoot += c.BilledOvershoot
+		merged.BilledOvershootMax = max(merged.BilledOvershootMax, c.BilledOvershootMax)
+		merged.BilledOvershootMaxPct = max(merged.BilledOvershootMaxPct, c.BilledOvershootMaxPct)
+		merged.TrafficOvershootMaxPct = larger(merged.TrafficOvershootMaxPct, c.TrafficOvershootMaxPct)
+		merged.Undershoot += c.Undershoot
+		merged.VisibleP95Us = larger(merged.VisibleP95Us, c.VisibleP95Us)
+		merged.RouterPollUs = max(merged.RouterPollUs, c.RouterPollUs)
+	}
+	// The mean over all offers of all rounds, so each round weighs as many.
+	sum := sumKnown(list, func(c *Caps) *float64 {
+		if c.TrafficOvershootMeanPct == nil {
+			return nil
+		}
+		weighted := *c.TrafficOvershootMeanPct * float64(c.Offers)
+		return &weighted
+	})
+	if sum == nil || merged.Offers == 0 {
+		merged.TrafficOvershootMaxPct = nil
+		return &merged
+	}
+	*sum /= float64(merged.Offers)
+	merged.TrafficOvershootMeanPct = sum
+	return &merged
+}
+
+// mergeStages weighs each run's means by its acked responses. The requests
+// between p90 and p99 are those of each run, not of all together.
+func mergeStages(runs []Variant) []Stage {
+	type sums struct{ meanUs, tailUs, weight float64 }
+	var order []string
+	byName := map[string]sums{}
+	for _, run := range runs {
+		weight := float64(run.Latency.Response.Count)
+		for _, stage := range run.Stages {
+			sum, seen := byName[stage.Name]
+			if !seen {
+				order = append(order, stage.Name)
+			}
+			sum.meanUs += weight * stage.MeanUs
+			sum.tailUs += weight * stage.P90ToP99MeanUs
+			sum.weight += weight
+			byName[stage.Name] = sum
+		}
+	}
+	stages := make([]Stage, 0, len(order))
+	for _, name := range order {
+		if sum := byName[name]; sum.weight > 0 {
+			stages = append(stages, Stage{Name: name, MeanUs: sum.meanUs / sum.weight, P90ToP99MeanUs: sum.tailUs / sum.weight})
+		}
+	}
+	return stages
+}
+
+func mergeResources(runs []Variant) Resources {
+	merged := Resources{
+		ServerCPUS:     sumKnown(runs, func(v Variant) *float64 { return v.Resources.ServerCPUS }),
+		ClientCPUS:     sumKnown(runs, func(v Variant) *float64 { return v.Resources.ClientCPUS }),
+		UDPKernelDrops: sumKnown(runs, func(v Variant) *int64 { return v.Resources.UDPKernelDrops }),
+	}
+	var attempts float64
+	for _, run := range runs {
+		merged.ServerGCStopMaxUs = larger(merged.ServerGCStopMaxUs, run.Resources.ServerGCStopMaxUs)
+		merged.RSSMaxBytes = larger(merged.RSSMaxBytes, run.Resources.RSSMaxBytes)
+		attempts += float64(run.Ledger.Attempts)
+	}
+	allocs := sumKnown(runs, func(v Variant) *float64 {
+		if v.Resources.AllocsPerRequest == nil {
+			return nil
+		}
+		total := *v.Resources.AllocsPerRequest * float64(v.Ledger.Attempts)
+		return &total
+	})
+	if allocs != nil && attempts > 0 {
+		*allocs /= attempts
+		merged.AllocsPerRequest = allocs
+	}
+	return merged
+}

@@ -1,0 +1,143 @@
+package reports
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Sentence says in one sentence which variant won on what, with figures. Counts
+// are facts and are told whenever they differ, with a warning where chance
+// could have made the difference. A latency counts as won only where the test
+// shows it; where it shows nothing of response p95, the sentence says so.
+func Sentence(comparisons ...Comparison) string {
+	var order []string
+	byVariant := map[string][]Comparison{}
+	for _, c := range comparisons {
+		if _, seen := byVariant[c.B]; !seen {
+			order = append(order, c.B)
+		}
+		byVariant[c.B] = append(byVariant[c.B], c)
+	}
+	if len(order) == 0 {
+		return "Nothing was compared."
+	}
+	var parts []string
+	for _, name := range order {
+		parts = append(parts, about(byVariant[name]))
+	}
+	sentence := strings.Join(parts, "; ")
+	if len(order) > 1 {
+		sentence = "Against " + comparisons[0].A + ": " + sentence
+	}
+	return sentence + "."
+}
+
+// about tells how one variant did against the base.
+func about(list []Comparison) string {
+	a, b := list[0].A, list[0].B
+	if list[0].Why == WhyInvalid {
+		return fmt.Sprintf("%s cannot be compared with %s because a measurement is invalid", b, a)
+	}
+	if !slices.ContainsFunc(list, func(c Comparison) bool { return c.Rounds > 0 }) {
+		return fmt.Sprintf("%s and %s have no round in common", b, a)
+	}
+	var clauses []string
+	for _, c := range list {
+		if clause := countClause(c); clause != "" {
+			clauses = append(clauses, clause)
+		}
+	}
+	for _, c := range list {
+		if label := latencyLabel(c.Metric); label != "" && c.Verdict != VerdictUnknown {
+			clauses = append(clauses, fmt.Sprintf("had %s %s (%s)", c.Verdict, label, figures(c)))
+		}
+	}
+	unshown := unshownClause(list)
+	switch {
+	case len(clauses) == 0 && unshown == "":
+		return fmt.Sprintf("%s and %s have no latency in common", b, a)
+	case len(clauses) == 0:
+		return fmt.Sprintf("between %s and %s %s", b, a, unshown)
+	case unshown == "":
+		return b + " " + enumerate(clauses)
+	}
+	return b + " " + enumerate(clauses) + "; " + unshown
+}
+
+// countClause is empty when there is nothing to tell.
+func countClause(c Comparison) string {
+	words, isCount := map[string][3]string{ // none, less, more
+		MetricLost:            {"lost nothing", "lost less", "lost more"},
+		MetricDoubleCounted:   {"counted nothing twice", "counted less twice", "counted more twice"},
+		MetricBilledOvershoot: {"had no cap overshoot", "had less cap overshoot", "had more cap overshoot"},
+	}[c.Metric]
+	if !isCount || c.AValue == nil || c.BValue == nil || *c.AValue == *c.BValue {
+		return ""
+	}
+	word := words[1]
+	switch {
+	case *c.BValue == 0:
+		word = words[0]
+	case *c.BValue > *c.AValue:
+		word = words[2]
+	}
+	return fmt.Sprintf("%s (%.0f against %.0f%s)", word, *c.BValue, *c.AValue, doubt(c))
+}
+
+// doubt says why a difference in counts proves nothing; empty when it does.
+func doubt(c Comparison) string {
+	switch c.Why {
+	case WhyFewRounds:
+		return "; too few rounds to exclude chance"
+	case WhyNotSignificant:
+		return fmt.Sprintf("; lower in %d of %d rounds, higher in %d: could be chance", c.BLower, c.Rounds, c.BHigher)
+	}
+	return ""
+}
+
+func latencyLabel(metric string) string {
+	return map[string]string{
+		MetricResponseP50:  "response p50",
+		MetricResponseP95:  "response p95",
+		MetricResponseP99:  "response p99",
+		MetricResponseP999: "response p99.9",
+		MetricRecordedP95:  "recorded p95",
+	}[metric]
+}
+
+// figures gives the ratio, or both values where it has no meaning, and the
+// rounds that went the way of the verdict.
+func figures(c Comparison) string {
+	size := fmt.Sprintf("%s against %s", latencyText(c.BValue, false), latencyText(c.AValue, false))
+	if c.Ratio != nil {
+		size = digits3(*c.Ratio) + "×"
+	}
+	if c.Verdict == VerdictHigher {
+		return fmt.Sprintf("%s, higher in %d of %d rounds", size, c.BHigher, c.Rounds)
+	}
+	return fmt.Sprintf("%s, lower in %d of %d rounds", size, c.BLower, c.Rounds)
+}
+
+func unshownClause(list []Comparison) string {
+	for _, c := range list {
+		if c.Metric != MetricResponseP95 || c.Verdict != VerdictUnknown || c.Rounds == 0 {
+			continue
+		}
+		needed := ""
+		if c.Why == WhyFewRounds {
+			needed = fmt.Sprintf("; at least %d are needed", MinRounds)
+		}
+		return fmt.Sprintf("no difference in %s could be shown (%s%s)", latencyLabel(c.Metric), figures(c), needed)
+	}
+	return ""
+}
+
+// enumerate joins clauses: "a, b and c".
+func enumerate(clauses []string) string {
+	last := len(clauses) - 1
+	if last == 0 {
+		return clauses[0]
+	}
+	return strings.Join(clauses[:last], ", ") + " and " + clauses[last]
+}
