@@ -24,10 +24,11 @@ const (
 	None                = "none"
 )
 
-// Composition is an architecture as a choice on every axis.
+// Composition is an architecture as a choice on every axis. Its JSON holds the
+// axes alone: a result names the variant beside them.
 type Composition struct {
-	Name        string `yaml:"name" json:"name"`
-	Summary     string `yaml:"summary" json:"summary"`
+	Name        string `yaml:"name" json:"-"`
+	Summary     string `yaml:"summary" json:"-"`
 	Front       string `yaml:"front" json:"front"`
 	Answer      string `yaml:"answer" json:"answer"`
 	Buffer      string `yaml:"buffer" json:"buffer"`

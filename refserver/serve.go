@@ -87,11 +87,18 @@ func (c Config) withDefaults() Config {
 // Serve runs the server until ctx ends. It calls ready once, with the address
 // that it listens on. At the end it stops accepting, finishes the requests in
 // work, closes the store and returns nil; everything acked is on the disk.
-func Serve(ctx context.Context, config Config, ready func(addr string)) (err error) {
+func Serve(ctx context.Context, config Config, ready func(addr string)) error {
 	if err := config.Validate(); err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
-	config = config.withDefaults()
+	err := serve(ctx, config.withDefaults(), ready)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return nil // told to stop while still starting
+	}
+	return err
+}
+
+func serve(ctx context.Context, config Config, ready func(addr string)) (err error) {
 	// Listen first: a taken port must not touch the data.
 	listener, err := listen(ctx, config.Addr)
 	if err != nil {

@@ -278,3 +278,12 @@ func TestServeErrors(t *testing.T) {
 		}
 	}
 }
+
+func TestServeToldToStopWhileStarting(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := refserver.Serve(ctx, config(t, t.TempDir(), refserver.CapsAtomic), func(string) { t.Error("ready") })
+	if err != nil {
+		t.Error(err)
+	}
+}

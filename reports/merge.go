@@ -27,7 +27,7 @@ type Merged struct {
 // averaged; counts are added; maxima stay maxima; rates are computed anew. A
 // figure that one counted round does not know is not known of all. The whole
 // is invalid if a counted round is, or if there is none. The error names the
-// round and block whose histogram cannot be merged.
+// block whose histograms cannot be merged.
 func MergeRounds(rounds []Round) (Merged, error) {
 	counted := countedRounds(rounds)
 	merged := Merged{Validity: mergeValidity(counted)}
@@ -203,10 +203,14 @@ func (v *Variant) mergeRest(runs []Variant) (err error) {
 }
 
 // NewResponses returns the list of counts by HTTP status and by error name,
-// sorted: statuses first.
+// sorted: statuses first. A status of 0 is an error without a name.
 func NewResponses(byStatus map[int]int64, byError map[string]int64) []Response {
 	list := make([]Response, 0, len(byStatus)+len(byError))
 	for status, count := range byStatus {
+		if status == 0 {
+			list = append(list, Response{Error: "no status", Count: count})
+			continue
+		}
 		list = append(list, Response{Status: status, Count: count})
 	}
 	for name, count := range byError {

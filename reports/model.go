@@ -61,8 +61,8 @@ type Variant struct {
 	Durability   string           `json:"durability"` // "D0".."D3", empty when unknown (the user's own server)
 	Composition  Composition      `json:"composition"`
 	Components   []Component      `json:"components"`
-	OfferedPerS  float64          `json:"offered_per_s"`
-	AchievedPerS float64          `json:"achieved_per_s"`
+	OfferedPerS  float64          `json:"offered_per_s"`  // intents due
+	AchievedPerS float64          `json:"achieved_per_s"` // attempts acked
 	Latency      Latencies        `json:"latency"`
 	Phases       Phases           `json:"phases"`
 	Responses    []Response       `json:"responses"`

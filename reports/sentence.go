@@ -48,9 +48,9 @@ func about(list []Comparison) string {
 			clauses = append(clauses, clause)
 		}
 	}
-	for _, c := range list {
-		if label := latencyLabel(c.Metric); label != "" && c.Verdict != VerdictUnknown {
-			clauses = append(clauses, fmt.Sprintf("had %s %s (%s)", c.Verdict, label, figures(c)))
+	for _, verdict := range []string{VerdictLower, VerdictHigher} {
+		if clause := latencyClause(list, verdict); clause != "" {
+			clauses = append(clauses, clause)
 		}
 	}
 	unshown := unshownClause(list)
@@ -106,17 +106,40 @@ func latencyLabel(metric string) string {
 	}[metric]
 }
 
-// figures gives the ratio, or both values where it has no meaning, and the
-// rounds that went the way of the verdict.
-func figures(c Comparison) string {
-	size := fmt.Sprintf("%s against %s", latencyText(c.BValue, false), latencyText(c.AValue, false))
+// latencyClause names the latencies with that verdict; empty without any.
+func latencyClause(list []Comparison, verdict string) string {
+	var names []string
+	var least Comparison // the one with the smallest share of agreeing rounds
+	for _, c := range list {
+		label := latencyLabel(c.Metric)
+		if label == "" || c.Verdict != verdict {
+			continue
+		}
+		if len(names) == 0 || agreeing(c)*least.Rounds < agreeing(least)*c.Rounds {
+			least = c
+		}
+		names = append(names, fmt.Sprintf("%s (%s)", label, sizeText(c)))
+	}
+	switch {
+	case len(names) == 0:
+		return ""
+	case agreeing(least) == least.Rounds:
+		return fmt.Sprintf("had %s %s in all %d rounds", verdict, enumerate(names), least.Rounds)
+	case len(names) == 1:
+		return fmt.Sprintf("had %s %s in %d of %d rounds", verdict, names[0], agreeing(least), least.Rounds)
+	}
+	return fmt.Sprintf("had %s %s, each in at least %d of %d rounds", verdict, enumerate(names), agreeing(least), least.Rounds)
+}
+
+// agreeing is the number of rounds that went the way of the verdict.
+func agreeing(c Comparison) int { return max(c.BLower, c.BHigher) }
+
+// sizeText gives the ratio, or both values where it has no meaning.
+func sizeText(c Comparison) string {
 	if c.Ratio != nil {
-		size = digits3(*c.Ratio) + "×"
+		return digits3(*c.Ratio) + "×"
 	}
-	if c.Verdict == VerdictHigher {
-		return fmt.Sprintf("%s, higher in %d of %d rounds", size, c.BHigher, c.Rounds)
-	}
-	return fmt.Sprintf("%s, lower in %d of %d rounds", size, c.BLower, c.Rounds)
+	return fmt.Sprintf("%s against %s", latencyText(c.BValue, false), latencyText(c.AValue, false))
 }
 
 func unshownClause(list []Comparison) string {
@@ -128,7 +151,8 @@ func unshownClause(list []Comparison) string {
 		if c.Why == WhyFewRounds {
 			needed = fmt.Sprintf("; at least %d are needed", MinRounds)
 		}
-		return fmt.Sprintf("no difference in %s could be shown (%s%s)", latencyLabel(c.Metric), figures(c), needed)
+		return fmt.Sprintf("no difference in %s could be shown (%s, lower in %d of %d rounds%s)",
+			latencyLabel(c.Metric), sizeText(c), c.BLower, c.Rounds, needed)
 	}
 	return ""
 }

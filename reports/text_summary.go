@@ -128,7 +128,9 @@ func sumText(lines []sumLine) string {
 	for _, line := range lines {
 		sum := fmt.Sprintf("  %s %-16s %*s", line.sign, line.name, countWidth, countText(line.count))
 		if line.note != "" {
-			sum += "  " + cut(line.note, MaxColumns-utf8.RuneCountInString(sum)-2)
+			column := utf8.RuneCountInString(sum) + columnGap
+			b.WriteString(sum + strings.Repeat(" ", columnGap) + strings.TrimLeft(wrap(line.note, column, column), " "))
+			continue
 		}
 		b.WriteString(sum + "\n")
 	}
@@ -220,8 +222,10 @@ func capsSection(c *Caps) string {
 		{"  traffic overshoot", "", pct(c.TrafficOvershootMaxPct), pct(c.TrafficOvershootMeanPct), ""},
 		{"  undershoot", "", "", "", fmt.Sprint(c.Undershoot)},
 	}
-	note := fmt.Sprintf("%d capped offers; the router polled every %s and saw a reached cap after %s (p95)",
-		c.Offers, duration(c.RouterPollUs), latencyText(c.VisibleP95Us, c.VisibleP95Us == nil))
+	note := fmt.Sprintf("%d capped offers judged over all rounds; the router polled every %s", c.Offers, duration(c.RouterPollUs))
+	if c.VisibleP95Us != nil {
+		note += fmt.Sprintf(" and saw a reached cap after %s (p95)", duration(*c.VisibleP95Us))
+	}
 	return grid(rows, 1, 0) + wrap(note, indent, indent)
 }
 

@@ -11,7 +11,7 @@ const MaxColumns = 120
 
 const (
 	columnGap    = 2
-	minNameWidth = 12
+	minNameWidth = 8
 )
 
 // Table prints the variants below each other: percentiles of the response

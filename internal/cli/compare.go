@@ -208,7 +208,7 @@ func (c *comparison) round(ctx context.Context, round uint32, who *contender) ([
 	for try := 0; ; try++ {
 		watch := &watcher{out: c.stderr, label: fmt.Sprintf("round %d/%d %s", round+1, c.rounds, who.name)}
 		c.settings.observe = watch.observe
-		m, err := measureAt(ctx, c.plan, round, &who.composition, nil, c.settings, c.dir, c.stderr)
+		m, err := measureAt(ctx, c.plan, round, &who.composition, nil, c.settings, c.dir, "", c.stderr)
 		watch.end()
 		if err != nil {
 			return nil, err

@@ -109,7 +109,7 @@ func run(ctx context.Context, f *runFlags, stdout, stderr io.Writer) error {
 		}
 		composition, name = &c, c.Name
 	}
-	m, err := measureAt(ctx, p, 0, composition, to, &f.settings, dir, stderr)
+	m, err := measureAt(ctx, p, 0, composition, to, &f.settings, dir, dir.statePath(), stderr)
 	watch.end()
 	if err != nil {
 		return err
@@ -178,22 +178,26 @@ func clockOf(ledger string) string {
 }
 
 // measureAt measures the composition in a server of its own, or the target
-// when there is none.
-func measureAt(ctx context.Context, p *plan, round uint32, c *refserver.Composition, to *target, set *settings, dir *outDir, stderr io.Writer) (m *measurement, err error) {
+// when there is none. The run's memory is kept at statePath, or nowhere for
+// longer than the measurement when that is empty.
+func measureAt(ctx context.Context, p *plan, round uint32, c *refserver.Composition, to *target, set *settings, dir *outDir, statePath string, stderr io.Writer) (m *measurement, err error) {
+	scratch, err := dir.scratch()
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(scratch)
+	if statePath == "" {
+		statePath = filepath.Join(scratch, stateFile)
+	}
 	if c != nil {
-		serverDir, err := dir.serverDir()
-		if err != nil {
-			return nil, err
-		}
-		defer os.RemoveAll(serverDir)
-		s, own, err := startServer(ctx, *c, serverDir, stderr)
+		s, own, err := startServer(ctx, *c, scratch, stderr)
 		if err != nil {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, s.stop(context.WithoutCancel(ctx))) }()
 		to = own
 	}
-	return p.measure(ctx, round, to, set, dir.statePath())
+	return p.measure(ctx, round, to, set, statePath)
 }
 
 // described adds what the architecture says of itself.
@@ -242,8 +246,8 @@ func openOut(path string) (*outDir, error) {
 
 func (d *outDir) statePath() string { return filepath.Join(d.path, stateFile) }
 
-// serverDir makes a directory for one server's data.
-func (d *outDir) serverDir() (string, error) { return os.MkdirTemp(d.temp.Path(), "server-") }
+// scratch makes a directory for one measurement.
+func (d *outDir) scratch() (string, error) { return os.MkdirTemp(d.temp.Path(), "round-") }
 
 // keep writes the result whole, or nothing.
 func (d *outDir) keep(p *plan, m *measurement, result reports.Result) error {

@@ -4,8 +4,8 @@ package proc
 
 import "syscall"
 
-// dieWithParent does nothing here: only the lifeline ends an orphaned child, so
-// one that is stopped (SIGSTOP) outlives its parent until it continues.
+// dieWithParent does nothing here: only the lifeline ends an orphaned child, and
+// one that hangs outlives its parent.
 func dieWithParent(*syscall.SysProcAttr) {}
 
 // awaitExit cannot be done here: darwin's waitid returns for a merely stopped

@@ -22,7 +22,7 @@ func TestKilledParentTakesItsChild(t *testing.T) {
 	}{
 		"that watches its lifeline": {role: "serve"},
 		"that watches nothing":      {role: "stubborn", linuxOnly: true},
-		"that is stopped":           {role: "serve", stop: true, linuxOnly: true},
+		"that is stopped":           {role: "stubborn", stop: true, linuxOnly: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.linuxOnly && runtime.GOOS != "linux" {

@@ -64,7 +64,7 @@ func (w *readyWriter) Write(p []byte) (int, error) {
 	if complete || len(w.buf) >= maxReadyLineBytes {
 		addr, err := parseReady(w.buf)
 		w.line <- readyLine{addr, err}
-		w.seen, w.buf = false, nil
+		w.seen, w.buf = true, nil
 	}
 	return len(p), nil
 }

@@ -232,6 +232,21 @@ func TestChildsOwnEndTakesTheGroup(t *testing.T) {
 	eventually(t, "the grandchild is gone", func() bool { return isGone(grandchild) })
 }
 
+// A grandchild outside the group cannot be caught, but it must not make us wait.
+func TestEscapedGrandchildDelaysNobody(t *testing.T) {
+	c := mustStart(t, spec("escape"))
+	grandchild := atoi(t, c.Addr())
+	t.Cleanup(func() { _ = syscall.Kill(grandchild, syscall.SIGKILL) })
+	select {
+	case <-c.Done():
+	case <-time.After(testPatience):
+		t.Fatal("waits for the grandchild to close stdout")
+	}
+	if !errors.Is(c.Err(), exec.ErrWaitDelay) {
+		t.Errorf("err %v, want it to tell of the open output", c.Err())
+	}
+}
+
 func TestStdoutIsDrained(t *testing.T) {
 	var log syncBuffer
 	s := spec("chatty")

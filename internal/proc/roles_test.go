@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // The test binary is also every program that the tests start: roleEnv says which.
@@ -22,7 +24,7 @@ const roleEnv = "PROC_TEST_ROLE"
 
 // testPatience limits every wait. It is generous because it is only ever used up
 // by a failing test.
-const testPatience = 2 * time.Second
+const testPatience = 20 * time.Second
 
 func TestMain(m *testing.M) {
 	role := os.Getenv(roleEnv)
@@ -50,16 +52,17 @@ func roles() map[string]func() int {
 		"babble":     func() int { fmt.Println("hello"); select {} },
 		"chatty":     chatty,
 		"crash":      crash,
-		"stubborn":   func() int { signal.Ignore(syscall.SIGTERM); announce("x:1"); select {} },
+		"stubborn":   stubborn,
 		"family":     family,
 		"hang":       func() int { select {} },
 		"parent":     parent,
 		"rundir":     holdRunDir,
-		"lifeline":   func() int { <-lifeline().Done(); return parentGoneStatus },
+		"lifeline":   watchLifeline,
 		"burn":       burn,
 		"env":        func() int { announce(os.Getenv("PROC_TEST_VALUE")); <-lifeline().Done(); return 0 },
 		"where":      func() int { dir, _ := os.Getwd(); announce(dir); select {} },
 		"deaf-leave": deafLeave,
+		"escape":     escape,
 	}
 }
 
@@ -108,27 +111,58 @@ func crash() int {
 	return 7
 }
 
-// family has a child of its own in the same group; the address is its pid.
-func family() int {
-	announce(itoa(startHang()))
+// stubborn ignores what can be ignored. SIGHUP too, because the kernel sends it
+// to a stopped process group that loses its parent.
+func stubborn() int {
+	signal.Ignore(syscall.SIGTERM, syscall.SIGHUP)
+	announce("x:1")
 	select {}
+}
+
+// watchLifeline also makes sure that its own children would not inherit it.
+func watchLifeline() int {
+	ctx := lifeline()
+	if flags, err := unix.FcntlInt(firstExtraFD, unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+		log.Fatalf("descriptor %d: flags %x, %v", firstExtraFD, flags, err)
+	}
+	<-ctx.Done()
+	return parentGoneStatus
+}
+
+// family has a child of its own in the same group, whose pid is the address. It
+// ends well only if SIGTERM has ended that child.
+func family() int {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM) // not Ignore: the child would inherit it
+	cmd := startHang(nil)
+	announce(itoa(cmd.Process.Pid))
+	_ = cmd.Wait()
+	if cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() == syscall.SIGTERM {
+		return 0
+	}
+	return 9
 }
 
 // deafLeave ends at once and leaves a child that ignores SIGTERM and holds stdout.
 func deafLeave() int {
 	signal.Ignore(syscall.SIGTERM)
-	announce(itoa(startHang()))
+	announce(itoa(startHang(nil).Process.Pid))
 	return 0
 }
 
-func startHang() (pid int) {
+// escape ends at once and leaves a child that holds stdout outside the group.
+func escape() int {
+	announce(itoa(startHang(&syscall.SysProcAttr{Setsid: true}).Process.Pid))
+	return 0
+}
+
+func startHang(attr *syscall.SysProcAttr) *exec.Cmd {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), roleEnv+"=hang")
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = os.Stdout, os.Stderr, attr
 	if err := cmd.Start(); err != nil {
 		log.Fatal(err)
 	}
-	return cmd.Process.Pid
+	return cmd
 }
 
 // parent has a child by Start, in the role that it is told; the address is its pid.

@@ -9,34 +9,37 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
+	newDirPrefix  = "postbench-new-"  // being made; its maker has not locked it yet
 	runDirPrefix  = "postbench-run-"  // belongs to whoever holds its lock
 	deadDirPrefix = "postbench-dead-" // belongs to nobody: on its way out
 	lockName      = "lock"
+
+	// newDirGrace is how long the making may take. It is only a kindness: a maker
+	// that was asleep for longer starts again.
+	newDirGrace = time.Minute
+	// maxRunDirTries limits how often it starts again.
+	maxRunDirTries = 8
 
 	// maxEntriesListed and maxDirsRemoved limit what one NewRunDir spends on
 	// other processes' leftovers; the next one goes on.
 	maxEntriesListed = 4096
 	maxDirsRemoved   = 64
-	// maxRunDirTries limits how often a sweeper may snatch a directory between
-	// its creation and its locking. More than once is already unlikely.
-	maxRunDirTries = 8
 )
-
-// errNotOurs says that a directory's lock is held by, or went to, somebody else.
-var errNotOurs = errors.New("run directory belongs to another process")
 
 // RunDir is a private temporary directory that does not outlive its process for
 // long: Close removes it, and after a SIGKILL the next NewRunDir does.
 //
 // How: the directory holds a lock file whose flock the kernel drops when the
-// process dies. Who gets the lock of a "postbench-run-*" owns it. To remove one,
-// its owner renames it to "postbench-dead-*" first, so that nobody finds it half
-// emptied, and dead ones are removed by anyone.
+// process dies, so whoever can take the lock may remove the directory. Each change
+// of state is one rename, which only one process can win: postbench-new-* becomes
+// postbench-run-* when it is locked, and either becomes postbench-dead-* before it
+// is emptied. Nobody ever meets a living one without a lock or half of one.
 type RunDir struct {
 	path string
 	lock *os.File
@@ -53,7 +56,7 @@ func NewRunDir(base string) (*RunDir, error) {
 	}
 	d, err := createRunDir(base)
 	if err != nil {
-		return nil, fmt.Errorf("create a run directory in %s: %w", base, err)
+		return nil, fmt.Errorf("create a run directory: %w", err)
 	}
 	sweep(base)
 	return d, nil
@@ -65,71 +68,68 @@ func (d *RunDir) Path() string { return d.path }
 // Close removes the directory with all it holds. It may be called again.
 func (d *RunDir) Close() error {
 	d.once.Do(func() {
-		d.err = removeOwned(d.path)
+		d.err = remove(d.path, runDirPrefix)
 		_ = d.lock.Close()
 	})
 	return d.err
 }
 
-func createRunDir(base string) (*RunDir, error) {
+func createRunDir(base string) (d *RunDir, err error) {
 	for range maxRunDirTries {
-		path, err := os.MkdirTemp(base, runDirPrefix+"*")
-		if err != nil {
-			return nil, err
-		}
-		lock, err := takeLock(path)
-		if err == nil {
-			return &RunDir{path: path, lock: lock}, nil
-		}
-		if !errors.Is(err, errNotOurs) {
-			_ = os.RemoveAll(path)
-			return nil, err
+		if d, err = tryCreateRunDir(base); !errors.Is(err, os.ErrNotExist) {
+			break // ErrNotExist: swept away in the making, or base is missing
 		}
 	}
-	return nil, fmt.Errorf("other processes took %d in a row: %w", maxRunDirTries, errNotOurs)
+	return d, err
 }
 
-// takeLock makes this process the owner of a run directory, or returns
-// errNotOurs. The returned file must stay open for as long as it is the owner.
-func takeLock(dir string) (*os.File, error) {
-	path := filepath.Join(dir, lockName)
-	lock, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
-	if errors.Is(err, os.ErrNotExist) { // the directory has just been swept away
-		return nil, errNotOurs
-	}
+func tryCreateRunDir(base string) (*RunDir, error) {
+	making, err := os.MkdirTemp(base, newDirPrefix+"*")
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		_ = lock.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, errNotOurs
-		}
-		return nil, fmt.Errorf("lock %s: %w", path, err)
+	path := renamed(making, newDirPrefix, runDirPrefix)
+	lock, err := os.OpenFile(filepath.Join(making, lockName), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		_ = os.RemoveAll(making)
+		return nil, err
 	}
-	// Between opening and locking, an owner may have removed the file: what we
-	// hold would then be the lock of nothing.
-	held, err1 := lock.Stat()
-	there, err2 := os.Lstat(path)
-	if err1 != nil || err2 != nil || !os.SameFile(held, there) {
-		_ = lock.Close()
-		return nil, errNotOurs
-	}
-	return lock, nil
-}
-
-// removeOwned removes a run directory whose lock the caller holds.
-func removeOwned(path string) error {
-	base, name := filepath.Split(path)
-	dead := filepath.Join(base, deadDirPrefix+strings.TrimPrefix(name, runDirPrefix))
-	err := os.Rename(path, dead)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil // somebody tidied up by hand
+	err = flock(lock)
+	if err == nil {
+		err = os.Rename(making, path)
 	}
 	if err != nil {
-		return fmt.Errorf("remove the run directory: %w", err)
+		_ = lock.Close()
+		_ = os.RemoveAll(making)
+		return nil, err
 	}
-	if err := os.RemoveAll(dead); err != nil {
+	return &RunDir{path: path, lock: lock}, nil
+}
+
+// renamed exchanges the prefix of the path's last element.
+func renamed(path, from, to string) string {
+	base, name := filepath.Split(path)
+	return filepath.Join(base, to+strings.TrimPrefix(name, from))
+}
+
+// flock takes the lock or fails at once. Children do not inherit it: Go opens
+// files close-on-exec.
+func flock(f *os.File) error {
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return &os.PathError{Op: "flock", Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
+// remove removes a directory that the caller may remove. That it is gone already
+// is fine.
+func remove(path, prefix string) error {
+	dead := renamed(path, prefix, deadDirPrefix)
+	err := os.Rename(path, dead)
+	if err == nil {
+		err = os.RemoveAll(dead)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove the run directory: %w", err)
 	}
 	return nil
@@ -157,24 +157,36 @@ func sweep(base string) {
 func sweepEntry(base, name string) (removed bool) {
 	path := filepath.Join(base, name)
 	switch {
-	case strings.HasPrefix(name, deadDirPrefix) && isOwnDir(path):
-		return os.RemoveAll(path) == nil
-	case strings.HasPrefix(name, runDirPrefix) && isOwnDir(path):
-		lock, err := takeLock(path)
-		if err != nil {
-			return false
-		}
-		defer lock.Close()
-		return removeOwned(path) == nil
+	case strings.HasPrefix(name, deadDirPrefix):
+		return isOwnDir(path, 0) && os.RemoveAll(path) == nil
+	case strings.HasPrefix(name, newDirPrefix):
+		return isOwnDir(path, newDirGrace) && remove(path, newDirPrefix) == nil
+	case strings.HasPrefix(name, runDirPrefix):
+		return isOwnDir(path, 0) && sweepRunDir(path)
 	}
 	return false
 }
 
+func sweepRunDir(path string) (removed bool) {
+	lock, err := os.OpenFile(filepath.Join(path, lockName), os.O_RDWR|unix.O_NOFOLLOW, 0)
+	switch {
+	case errors.Is(err, os.ErrNotExist): // after a power cut, perhaps
+	case err != nil:
+		return false
+	default:
+		defer lock.Close()
+		if flock(lock) != nil {
+			return false // its process lives
+		}
+	}
+	return remove(path, runDirPrefix) == nil
+}
+
 // isOwnDir keeps the sweep from following links and from other users' things in
-// a shared /tmp.
-func isOwnDir(path string) bool {
+// a shared /tmp, and from directories that changed less than minAge ago.
+func isOwnDir(path string, minAge time.Duration) bool {
 	info, err := os.Lstat(path)
-	if err != nil || !info.IsDir() {
+	if err != nil || !info.IsDir() || time.Since(info.ModTime()) < minAge {
 		return false
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 )
 
 func mustRunDir(t *testing.T, base string) *RunDir {
@@ -95,9 +96,17 @@ func TestSweepTakesHalfBuiltAndHalfRemoved(t *testing.T) {
 	base := t.TempDir()
 	noLock := mkdir(t, base, runDirPrefix+"1")
 	dead := mkdir(t, base, deadDirPrefix+"2", "deep")
+	young := mkdir(t, base, newDirPrefix+"3")
+	old := mkdir(t, base, newDirPrefix+"4")
+	past := time.Now().Add(-2 * newDirGrace)
+	if err := os.Chtimes(old, past, past); err != nil {
+		t.Fatal(err)
+	}
 	_ = mustRunDir(t, base)
-	if exists(noLock) || exists(dead) {
-		t.Errorf("left: without a lock %v, half removed %v", exists(noLock), exists(dead))
+	for path, want := range map[string]bool{noLock: false, dead: false, young: true, old: false} {
+		if exists(path) != want {
+			t.Errorf("%s exists: %v, want %v", path, exists(path), want)
+		}
 	}
 }
 

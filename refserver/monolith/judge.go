@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// maxReports bounds ledger streams and population loads together, so that
-	// they never take the store's readers from the postbacks.
+	// maxReports bounds the ledger streams and population loads that run at
+	// once: they share the store with the postbacks.
 	maxReports = 4
 	// backlogHeader says how many acked postbacks are not in the ledger yet.
 	backlogHeader = "Postbench-Backlog"

@@ -1,0 +1,42 @@
+# postbench: make help says what there is.
+GO       ?= go
+BIN      := ./postbench
+FUZZTIME ?= 10s
+.DEFAULT_GOAL := help
+
+.PHONY: help build compare test race lint fuzz results clean
+
+help: ## say what the targets do
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build ./postbench
+	$(GO) build -buildvcs=auto -o $(BIN) .
+
+compare: build ## the main job: compare two architectures, about 90 s
+	$(BIN) compare
+
+test: ## vet, all tests, the parallel parts under the race detector, darwin build
+	$(GO) vet ./...
+	GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null .
+	$(GO) test -timeout 8m ./...
+
+race: ## the tests of everything that runs in parallel, under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -timeout 8m $$($(GO) list ./... | grep -v /internal/e2e)
+
+lint: ## gofmt, vet for both systems, and the rules of internal/arch
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these files"; exit 1; }
+	$(GO) vet ./...
+	GOOS=darwin GOARCH=arm64 $(GO) vet ./...
+	$(GO) test -count=1 ./internal/arch
+
+fuzz: ## every fuzz target for FUZZTIME (10s) each
+	@for pkg in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$pkg || exit 1; \
+	  done; done
+
+results: build ## measure every figure of RESULTS.md on this machine and write it anew, about 25 minutes
+	$(GO) run ./internal/results -postbench $(BIN) -out RESULTS.md
+
+clean: ## remove what make built
+	rm -f $(BIN)
