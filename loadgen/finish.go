@@ -7,58 +7,16 @@ import (
 	"github.com/postbench/postbench/internal/intent"
 )
 
-// finish waits for what is pending, queued and in flight, at most for the
-// grace, and then ends everything. After it no goroutine of the run is left.
-func (r *run) finish(ctx context.Context, cut context.CancelFunc) {
-	r.outcome.Interrupted = ctx.Err() != nil
-	deadline := time.NewTimer(r.cfg.Grace)
-	defer deadline.Stop()
-	over := r.interruptedOr(ctx, deadline.C)
+// finish gives up on what was not sent, waits for what is in flight, and ends
+// everything. After it no goroutine of the run is left.
+func (r *run) finish(cut context.CancelFunc) {
 	r.closeBooks()
-	if !over {
-		// Nothing more is released; give what is in flight its own timeout.
-		r.awaitIdle(r.longestTimeout())
-	}
-	cut()
-	for _, l := range r.lanes {
-		l.cut()
-	}
 	r.awaitIdle(r.longestTimeout())
+	cut()
 	for _, l := range r.lanes {
 		l.stop()
 	}
 	r.goroutines.Wait()
-}
-
-// interruptedOr releases pending tickets until nothing is left (true), the
-// grace is over, or ctx ends (false).
-func (r *run) interruptedOr(ctx context.Context, grace <-chan time.Time) bool {
-	for {
-		wait := time.Hour
-		r.mu.Lock()
-		if len(r.pending) > 0 {
-			wait = time.Duration(r.pending[0].dueNs - r.sinceStart())
-		}
-		idle := len(r.pending) == 0 && r.underWay.Load() == 0
-		r.mu.Unlock()
-		if idle {
-			return true
-		}
-		timer := time.NewTimer(max(0, wait))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			r.outcome.Interrupted = true
-			return false
-		case <-grace:
-			timer.Stop()
-			return false
-		case <-r.changed:
-			timer.Stop()
-		case <-timer.C:
-			r.releasePending()
-		}
-	}
 }
 
 // closeBooks gives up on everything that was not sent yet.
@@ -79,7 +37,8 @@ func (r *run) closeBooks() {
 	}
 }
 
-// awaitIdle waits until nothing is under way, at most for limit.
+// awaitIdle waits until nothing is under way, at most for limit: senders keep
+// their deadlines, so that only a broken one is cut off.
 func (r *run) awaitIdle(limit time.Duration) {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
@@ -92,6 +51,7 @@ func (r *run) awaitIdle(limit time.Duration) {
 	}
 }
 
+// longestTimeout is when the last attempt under way has ended for certain.
 func (r *run) longestTimeout() time.Duration {
 	longest := time.Duration(0)
 	for i := range r.cfg.Partners {
@@ -104,10 +64,10 @@ func (r *run) result(ctx context.Context) *Outcome {
 	o := &r.outcome
 	o.Start, o.Duration, o.Intents = r.start, time.Since(r.start), r.released.Load()
 	o.Latencies, o.Attempts, o.Responses = r.recorder.merged(len(r.cfg.Partners))
-	o.Timeline, o.LateEntries = r.timeline.seconds(), r.timeline.late
+	o.Timeline, o.LateEntries = r.timeline.seconds(), r.timeline.missed
 	for _, l := range r.lanes {
 		o.QueueDepth = append(o.QueueDepth, l.deepest)
 	}
-	o.Interrupted = o.Interrupted || ctx.Err() != nil
+	o.Interrupted = ctx.Err() != nil
 	return o
 }

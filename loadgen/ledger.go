@@ -68,7 +68,12 @@ func (l *urlLedger) Read(ctx context.Context, visit func(*audit.Row)) (int64, er
 	if response.StatusCode != http.StatusOK {
 		return 0, fmt.Errorf("%w: %s answered %s", audit.ErrLedger, l.url, response.Status)
 	}
-	backlog, _ := strconv.ParseInt(response.Header.Get(BacklogHeader), 10, 64)
+	backlog := int64(0)
+	if text := response.Header.Get(BacklogHeader); text != "" {
+		if backlog, err = strconv.ParseInt(text, 10, 64); err != nil {
+			return 0, fmt.Errorf("%w: %s: header %s: %w", audit.ErrLedger, l.url, BacklogHeader, err)
+		}
+	}
 	return backlog, audit.ReadNDJSON(l.url, response.Body, visit)
 }
 
@@ -99,29 +104,28 @@ type Drain struct {
 	Max time.Duration
 }
 
-// ErrDrain is returned when rows were still coming at Drain.Max.
+// ErrDrain is returned when the ledger had not come to rest at Drain.Max.
 var ErrDrain = errors.New("the ledger did not come to rest")
 
 // Judge reads the ledger until every acked intent is found or no new row
-// comes any more, and returns the judge of the last complete reading.
+// comes any more, and returns the judge of the last complete reading. A ledger
+// that fails for Drain.Settle without a break is an error.
 func (d Drain) Judge(ctx context.Context, ledger Ledger, cfg audit.Config) (*audit.Judge, error) {
-	began, lastChange := time.Now(), time.Now()
+	began := time.Now()
+	lastAnswer, lastChange := began, began
 	lastRows, found := int64(-1), 0
-	wait := ledgerPollFirst
-	for {
+	for wait := ledgerPollFirst; ; wait = min(2*wait, ledgerPollMax) {
 		judge := audit.NewJudge(cfg)
 		backlog, err := ledger.Read(ctx, judge.Row)
 		now := time.Now()
-		switch {
-		case err != nil && ctx.Err() != nil:
+		if err != nil && (ctx.Err() != nil || now.Sub(lastAnswer) >= d.Settle) {
 			return nil, err
-		case errors.Is(err, audit.ErrLedger) && now.Sub(began) >= d.Settle:
-			return nil, err
-		case err != nil || judge.Rows() != lastRows || backlog > 0:
+		}
+		if err != nil || judge.Rows() != lastRows || backlog > 0 {
 			lastChange, found = now, 0
 		}
 		if err == nil {
-			lastRows = judge.Rows()
+			lastAnswer, lastRows = now, judge.Rows()
 			if judge.AllAckedFound() {
 				found++
 			}
@@ -137,7 +141,6 @@ func (d Drain) Judge(ctx context.Context, ledger Ledger, cfg audit.Config) (*aud
 		if !pause(ctx, wait) {
 			return nil, fmt.Errorf("%w: interrupted: %w", audit.ErrLedger, ctx.Err())
 		}
-		wait = min(2*wait, ledgerPollMax)
 	}
 }
 

@@ -23,12 +23,14 @@ type Outcome struct {
 	Attempts  Attempts
 	Responses map[string]int64 // by HTTP status or error class
 	Timeline  []Second
-	// LateEntries came too late for the timeline (they are in the latencies).
+	// LateEntries came too late for the timeline or lie beyond its last second;
+	// they are in the latencies.
 	LateEntries int64
-	// ReadyLate is how many intents were released more than 10 ms late,
-	// MaxReadyLate the worst of them.
-	ReadyLate    int64
-	MaxReadyLate time.Duration
+	// ReadyLate is how many intents were released more than 10 ms late.
+	ReadyLate int64
+	// MaxPause is the longest that this program stood still: the latest release
+	// or wake-up.
+	MaxPause time.Duration
 	// DuplicatesDropped are deliberate duplicates that were never sent.
 	DuplicatesDropped int64
 	// QueueDepth is, per partner, the most attempts that ever waited for a

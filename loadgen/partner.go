@@ -13,7 +13,6 @@ type lane struct {
 	idle    []*worker // most recently used last: warm connections first
 	workers []*worker
 	queue   ticketQueue
-	closed  bool
 	// deepest is the most that ever waited.
 	deepest int
 }
@@ -32,9 +31,6 @@ func newLane(r *run, partner int) *lane {
 func (l *lane) offer(t ticket) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed {
-		return false
-	}
 	t.slotFreeNs = t.readyNs
 	if n := len(l.idle); n > 0 {
 		w := l.idle[n-1]
@@ -68,36 +64,24 @@ func (l *lane) next(w *worker, freeNs int64) (ticket, bool) {
 	return t, true
 }
 
-// abandon empties the queue and refuses everything from now on.
+// abandon empties the queue.
 func (l *lane) abandon() []ticket {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.closed = true
 	var left []ticket
-	for {
-		t, ok := l.queue.pop()
-		if !ok {
-			return left
-		}
+	for t, ok := l.queue.pop(); ok; t, ok = l.queue.pop() {
 		left = append(left, t)
 	}
+	return left
 }
 
-// cut ends every Send under way.
-func (l *lane) cut() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, w := range l.workers {
-		w.sender.Close()
-	}
-}
-
-// stop lets the workers end; call it when nothing is under way any more.
+// stop ends every Send under way and lets the workers end. Nothing may be
+// offered afterwards.
 func (l *lane) stop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.closed = true
 	for _, w := range l.workers {
+		w.sender.Close() // its error is the connection's, which nobody needs any more
 		close(w.tickets)
 	}
 }

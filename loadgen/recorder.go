@@ -38,22 +38,29 @@ func NewLatencies(partners int) Latencies {
 	return l
 }
 
+// whole lists the histograms of the whole run, always in the same order.
+func (l *Latencies) whole() []*hist.Histogram {
+	return []*hist.Histogram{l.Response, l.Service, l.ServiceRefused, l.LagGenerator, l.LagQueue,
+		l.DNS, l.Connect, l.TLS, l.Wait, l.Body}
+}
+
 func (l *Latencies) merge(o *Latencies) {
-	for _, pair := range [][2]*hist.Histogram{
-		{l.Response, o.Response}, {l.Service, o.Service}, {l.ServiceRefused, o.ServiceRefused},
-		{l.LagGenerator, o.LagGenerator}, {l.LagQueue, o.LagQueue}, {l.DNS, o.DNS}, {l.Connect, o.Connect},
-		{l.TLS, o.TLS}, {l.Wait, o.Wait}, {l.Body, o.Body},
-	} {
-		pair[0].Merge(pair[1])
+	from := o.whole()
+	for i, h := range l.whole() {
+		h.Merge(from[i])
 	}
-	for i := range l.PartnerResponse {
-		l.PartnerResponse[i].Merge(o.PartnerResponse[i])
+	for i, h := range l.PartnerResponse {
+		h.Merge(o.PartnerResponse[i])
 	}
 }
 
 // clamped is how many values lay above the histograms' range.
 func (l *Latencies) clamped() int64 {
-	return l.Response.Clamped() + l.Service.Clamped() + l.LagGenerator.Clamped() + l.LagQueue.Clamped()
+	var n int64
+	for _, h := range l.whole() {
+		n += h.Clamped()
+	}
+	return n
 }
 
 // Attempts counts attempts by how they ended; warm-up included.

@@ -14,10 +14,10 @@ import (
 type Renderer struct {
 	template postback.Template
 	offers   []intent.Offer
-	kid      []byte
 	signer   *postback.Signer
 	stranger *postback.Signer
 	fields   postback.Fields
+	method   []byte
 	offerID  []byte
 }
 
@@ -26,7 +26,7 @@ func NewRenderer(intents *intent.Generator, partner int, template *postback.Temp
 	spec := intents.Spec()
 	name := spec.Partners[partner].Name
 	return &Renderer{
-		template: *template, offers: spec.Offers, kid: []byte(name),
+		template: *template, offers: spec.Offers, method: []byte(template.Method),
 		signer: intents.Signer(name), stranger: intents.Signer(intent.StrangerKID),
 	}
 }
@@ -35,12 +35,12 @@ func NewRenderer(intents *intent.Generator, partner int, template *postback.Temp
 // is the time that a signature carries.
 func (r *Renderer) Render(it *intent.Intent, unixS int64, req *transport.Request) {
 	r.offerID = append(r.offerID[:0], r.offers[it.Offer].ID...)
-	signer, kid := r.signer, r.kid
+	signer := r.signer
 	if it.Kind == intent.UnknownPartner {
-		signer, kid = r.stranger, []byte(intent.StrangerKID)
+		signer = r.stranger
 	}
 	r.fields = postback.Fields{ClickID: it.ClickID, TxID: it.TxID, OfferID: r.offerID, Event: it.Event,
-		Payout: it.Payout, Currency: it.Currency, KID: kid, TSUnixS: unixS}
+		Payout: it.Payout, Currency: it.Currency, KID: signer.KID(), TSUnixS: unixS}
 
 	req.Method = r.template.Method
 	req.Target = r.template.AppendTarget(req.Target[:0], &r.fields)
@@ -48,7 +48,7 @@ func (r *Renderer) Render(it *intent.Intent, unixS int64, req *transport.Request
 		req.Target = malform(req.Target, it.Malformation)
 	}
 	if r.template.Signed {
-		req.Target = r.sign(req.Target, req.Method, signer)
+		req.Target = r.sign(req.Target, signer)
 	}
 	if it.Kind == intent.BadSignature {
 		last := len(req.Target) - 1
@@ -64,30 +64,25 @@ func (r *Renderer) Render(it *intent.Intent, unixS int64, req *transport.Request
 	req.Body = r.template.AppendBody(req.Body[:0], &r.fields)
 }
 
-// sign appends "&sig=" and the signature over what is there.
-func (r *Renderer) sign(target []byte, method string, signer *postback.Signer) []byte {
+// sign appends the signature over what is there.
+func (r *Renderer) sign(target []byte, signer *postback.Signer) []byte {
+	// The cut parts stay what they are while target grows behind them.
 	path, query, _ := bytes.Cut(target, []byte("?"))
-	unsigned := len(target)
-	target = append(target, "&sig="...)
-	// path and query alias target's first bytes, which stay as they are.
-	return signer.AppendSignature(target, []byte(method), path, query[:unsigned-len(path)-1])
+	return signer.AppendSignature(append(target, postback.SigPrefix...), r.method, path, query)
 }
 
 // malform breaks a target in a way that every strict parser refuses, without
 // touching the identity that the audit looks for.
 func malform(target []byte, how intent.Malformation) []byte {
-	query := bytes.IndexByte(target, '?') + 1
-	switch how {
-	case intent.RepeatedParameter:
-		end := bytes.IndexByte(target[query:], '&')
-		if end < 0 {
-			end = len(target) - query
-		}
-		target = append(target, '&')
-		return append(target, target[query:query+end]...)
-	default:
-		return append(target, "&x=%zz"...)
+	_, query, _ := bytes.Cut(target, []byte("?"))
+	first, _, _ := bytes.Cut(query, []byte("&"))
+	switch {
+	case len(query) == 0: // nothing to repeat: the values are elsewhere
+		return append(target, "?x=%zz"...)
+	case how == intent.RepeatedParameter:
+		return append(append(target, '&'), first...)
 	}
+	return append(target, "&x=%zz"...)
 }
 
 // otherHexDigit returns a digit that differs from d.

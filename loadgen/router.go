@@ -20,6 +20,7 @@ import (
 // Limits of the router.
 const (
 	routerPollers     = 4
+	minRouterPoll     = time.Millisecond
 	capAnswerTimeout  = 2 * time.Second
 	maxCapAnswerBytes = 4 << 10
 )
@@ -28,8 +29,8 @@ const (
 // the server says that its cap is full. It only observes when that is; the
 // offered load does not depend on it.
 type Router struct {
-	URL      string // up to, not including, /offers/{offer_id}/cap
-	Poll     time.Duration
+	URL      string        // up to, not including, /offers/{offer_id}/cap
+	Poll     time.Duration // at least 1 ms
 	Offers   []intent.Offer
 	Client   *http.Client
 	closedNs []atomic.Int64
@@ -48,7 +49,7 @@ type CapObservation struct {
 }
 
 // Watch polls every capped offer until ctx ends or all are closed, and
-// returns when its pollers have ended.
+// returns when its pollers have ended. Call it once.
 func (r *Router) Watch(ctx context.Context, start time.Time) CapObservation {
 	r.closedNs = make([]atomic.Int64, len(r.Offers))
 	var capped []int
@@ -85,7 +86,7 @@ func (r *Router) observation() CapObservation {
 
 // poll looks at each open offer once a period.
 func (r *Router) poll(ctx context.Context, start time.Time, open []int, periods *hist.Histogram) {
-	ticker := time.NewTicker(r.Poll)
+	ticker := time.NewTicker(max(r.Poll, minRouterPoll))
 	defer ticker.Stop()
 	last := time.Time{}
 	for len(open) > 0 {
@@ -136,12 +137,15 @@ func (r *Router) closed(ctx context.Context, offerID string) (bool, error) {
 		return false, fmt.Errorf("%s: status %d", request.URL, response.StatusCode)
 	}
 	var answer struct {
-		Closed bool `json:"closed"`
+		Closed *bool `json:"closed"`
 	}
 	if err := json.Unmarshal(body, &answer); err != nil {
 		return false, fmt.Errorf("%s: %w", request.URL, err)
 	}
-	return answer.Closed, nil
+	if answer.Closed == nil {
+		return false, fmt.Errorf("%s: no \"closed\" in the answer", request.URL)
+	}
+	return *answer.Closed, nil
 }
 
 // CapURL is the address of an offer's cap status. base may hold {offer_id}

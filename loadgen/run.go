@@ -3,6 +3,7 @@ package loadgen
 import (
 	"container/heap"
 	"context"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,9 +11,18 @@ import (
 	"github.com/postbench/postbench/internal/intent"
 )
 
-// wakeEvery bounds how long the loop sleeps in one go while it could still be
-// told of an earlier due time.
-const wakeEvery = 2 * time.Millisecond
+const (
+	// fineWait is the last part of every wait, which the sleeper does: a Go
+	// timer may fire 1 ms late on an idle machine. The loop cannot be told of
+	// an earlier due time meanwhile.
+	fineWait = 2 * time.Millisecond
+	// heartbeat bounds a wait in one go, so that a standstill of this process
+	// is noticed even when nothing was due in it.
+	heartbeat = 50 * time.Millisecond
+	// minRetryDelay makes sure that the loop hears of a retry before it is due:
+	// a partner's "at once" is not charged to the generator.
+	minRetryDelay = 2 * fineWait
+)
 
 // run is one run under way. The goroutine of Run releases tickets; workers
 // carry them out.
@@ -44,11 +54,11 @@ type run struct {
 // Observe is called with a way to look at the run when it starts.
 type Observe func(start time.Time, progress func() Progress)
 
-// Run plays the schedule and returns when every attempt has ended, or after
-// Config.Grace. Cancelling ctx ends the run early: nothing more is released,
-// what is under way may end within its timeout, and the outcome is marked
-// interrupted. The error is about the configuration only; what a server does
-// is never an error.
+// Run plays the schedule and returns when every attempt has ended. When
+// Config.Grace is over, or ctx ends early, nothing more is released and what is
+// under way may end within its timeout; the outcome of a cancelled run is
+// marked interrupted. The error is about the configuration only; what a server
+// does is never an error.
 func Run(ctx context.Context, cfg Config, observe Observe) (*Outcome, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -67,7 +77,8 @@ func Run(ctx context.Context, cfg Config, observe Observe) (*Outcome, error) {
 		observe(r.start, r.progress)
 	}
 	r.releaseAll(ctx)
-	r.finish(ctx, cut)
+	r.awaitLast(ctx)
+	r.finish(cut)
 	return r.result(ctx), nil
 }
 
@@ -78,18 +89,13 @@ func (r *run) sinceStart() int64 { return int64(time.Since(r.start)) }
 func (r *run) releaseAll(ctx context.Context) {
 	dueNs, more := r.cfg.Schedule.Next()
 	for index := uint64(0); more && index < uint64(len(r.cfg.Cells)); {
-		if t, ok := r.pendingBefore(dueNs); ok {
-			if !r.waitUntil(ctx, t.dueNs) {
-				return
-			}
-			r.releasePending()
-			continue
-		}
-		if !r.waitUntil(ctx, dueNs) {
+		if !r.waitUntil(ctx, min(dueNs, r.pendingDueNs())) {
 			return
 		}
-		if r.sinceStart() < dueNs {
-			continue // woken early: something may have become pending
+		nowNs := r.sinceStart()
+		r.releasePending(min(dueNs, nowNs))
+		if nowNs < dueNs {
+			continue // woken early, or for something pending
 		}
 		r.releaseIntent(index, dueNs)
 		index++
@@ -97,47 +103,66 @@ func (r *run) releaseAll(ctx context.Context) {
 	}
 }
 
-// waitUntil sleeps towards dueNs and returns early when something pending
-// changed; false means that ctx ended.
+// awaitLast plays what is still pending after the schedule's end until nothing
+// is left, the grace is over, or ctx ends.
+func (r *run) awaitLast(ctx context.Context) {
+	graceEndNs := r.sinceStart() + int64(r.cfg.Grace)
+	for !r.idle() && r.sinceStart() < graceEndNs {
+		if !r.waitUntil(ctx, min(graceEndNs, r.pendingDueNs())) {
+			return
+		}
+		r.releasePending(r.sinceStart())
+	}
+}
+
+// waitUntil sleeps towards dueNs and may return early: the caller looks again.
+// false means that ctx ended.
 func (r *run) waitUntil(ctx context.Context, dueNs int64) bool {
 	due := r.start.Add(time.Duration(dueNs))
-	if wait := time.Until(due); wait > wakeEvery {
-		// The timer is coarse (about 1 ms on an idle machine); the sleeper
-		// does the rest.
-		timer := time.NewTimer(wait - wakeEvery/2)
-		defer timer.Stop()
-		select {
-		case <-ctx.Done():
-			return false
-		case <-r.changed:
-			return true
-		case <-timer.C:
+	wait := time.Until(due) - fineWait
+	if wait <= 0 {
+		if ctx.Err() == nil {
+			r.cfg.SleepUntil(due)
 		}
+		return ctx.Err() == nil
 	}
+	wait = min(wait, heartbeat)
+	began := time.Now()
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-		return false
-	default:
+	case <-r.changed:
+	case <-timer.C:
+		r.stoodStill(time.Since(began) - wait)
 	}
-	r.cfg.SleepUntil(due)
-	return true
+	return ctx.Err() == nil
 }
 
-// pendingBefore returns the pending ticket that is due before dueNs, if any.
-func (r *run) pendingBefore(dueNs int64) (ticket, bool) {
+// stoodStill notes that the loop came late by so much.
+func (r *run) stoodStill(late time.Duration) {
+	r.outcome.MaxPause = max(r.outcome.MaxPause, late)
+}
+
+// pendingDueNs is when the first pending ticket is due; far away without one.
+func (r *run) pendingDueNs() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.pending) == 0 || r.pending[0].dueNs > dueNs {
-		return ticket{}, false
+	if len(r.pending) == 0 {
+		return math.MaxInt64
 	}
-	return r.pending[0], true
+	return r.pending[0].dueNs
 }
 
-// releasePending releases every pending ticket whose time has come.
-func (r *run) releasePending() {
+// idle reports whether nothing is pending or under way. A worker plans its
+// retry before it counts as finished.
+func (r *run) idle() bool { return r.underWay.Load() == 0 && r.pendingDueNs() == math.MaxInt64 }
+
+// releasePending releases the pending tickets that are due at nowNs.
+func (r *run) releasePending(nowNs int64) {
 	for {
 		r.mu.Lock()
-		if len(r.pending) == 0 || r.pending[0].dueNs > r.sinceStart() {
+		if len(r.pending) == 0 || r.pending[0].dueNs > nowNs {
 			r.mu.Unlock()
 			return
 		}
@@ -158,7 +183,7 @@ func (r *run) releaseIntent(index uint64, dueNs int64) {
 	}
 	if r.it.DuplicateAfterNs > 0 {
 		duplicate := ticket{index: index, dueNs: dueNs + r.it.DuplicateAfterNs, duplicate: true}
-		if !r.plan(duplicate) {
+		if r.plan(duplicate) != intent.NoReason {
 			r.outcome.DuplicatesDropped++
 		}
 	}
@@ -168,9 +193,10 @@ func (r *run) releaseIntent(index uint64, dueNs int64) {
 // release hands a ticket whose time has come to its partner.
 func (r *run) release(t ticket, partner int) {
 	t.readyNs = r.sinceStart()
-	if late := time.Duration(t.readyNs - t.dueNs); late > readyLate {
+	late := time.Duration(t.readyNs - t.dueNs)
+	r.stoodStill(late)
+	if late > readyLate && t.first() {
 		r.outcome.ReadyLate++
-		r.outcome.MaxReadyLate = max(r.outcome.MaxReadyLate, late)
 	}
 	r.underWay.Add(1)
 	if !r.lanes[partner].offer(t) {
@@ -199,24 +225,27 @@ func (r *run) notSent(t *ticket, reason intent.Reason) {
 	}
 }
 
-// plan makes a ticket pending; false when there is no room or the run closes.
-func (r *run) plan(t ticket) bool {
+// plan makes a ticket pending, or says why it cannot.
+func (r *run) plan(t ticket) intent.Reason {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closing || len(r.pending) >= maxPending {
-		return false
+	switch {
+	case r.closing:
+		return intent.RunEnded
+	case len(r.pending) >= maxPending:
+		return intent.QueueFull
 	}
 	heap.Push(&r.pending, t)
 	if r.pending[0] == t {
 		r.signal()
 	}
-	return true
+	return intent.NoReason
 }
 
 // retry is called by workers.
 func (r *run) retry(t ticket) {
-	if !r.plan(t) {
-		r.books.gaveUp(&t, intent.RunEnded)
+	if reason := r.plan(t); reason != intent.NoReason {
+		r.books.gaveUp(&t, reason)
 	}
 }
 

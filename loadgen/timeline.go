@@ -1,6 +1,7 @@
 package loadgen
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/postbench/postbench/internal/hist"
@@ -28,9 +29,9 @@ type timeline struct {
 	open   [openSeconds]*openSecond
 	newest int
 	closed []Second
-	// late counts entries that came after their second was folded, dropped
-	// those beyond maxSeconds.
-	late, dropped int64
+	// missed counts entries that came after their second was folded or lie
+	// beyond maxSeconds.
+	missed int64
 }
 
 type openSecond struct {
@@ -42,12 +43,8 @@ func (t *timeline) add(dueNs, ns int64, acked bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	second := int(dueNs / 1e9)
-	switch {
-	case second >= maxSeconds:
-		t.dropped++
-		return
-	case second <= t.newest-openSeconds:
-		t.late++
+	if second >= maxSeconds || second <= t.newest-openSeconds {
+		t.missed++
 		return
 	}
 	t.newest = max(t.newest, second)
@@ -83,13 +80,14 @@ func (t *timeline) fold(o *openSecond) {
 func (t *timeline) seconds() []Second {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for i := range openSeconds {
-		// Oldest first: the slot after the newest holds the oldest second.
-		slot := (t.newest + 1 + i) % openSeconds
-		if o := t.open[slot]; o != nil {
+	for i, o := range t.open {
+		if o != nil {
 			t.fold(o)
-			t.open[slot] = nil
+			t.open[i] = nil
 		}
 	}
+	// A slot is folded when another second needs it, which after a gap may be
+	// later than its neighbours.
+	slices.SortFunc(t.closed, func(a, b Second) int { return a.Second - b.Second })
 	return t.closed
 }

@@ -37,8 +37,8 @@ func (o *Outcome) Invalid(env Environment) []string {
 			add("only %.1f %% of the intents were made ready in time, want %.0f %%", 100*inTime, 100*minReadyInTime)
 		}
 	}
-	if o.MaxReadyLate > maxSinglePause {
-		add("the generator stood still for %v", o.MaxReadyLate.Round(time.Millisecond))
+	if o.MaxPause > maxSinglePause {
+		add("the generator stood still for %v", o.MaxPause.Round(time.Millisecond))
 	}
 	if env.StealShare > maxSteal {
 		add("the hypervisor took %.1f %% of the CPU time (steal), limit %.0f %%", 100*env.StealShare, 100*maxSteal)

@@ -67,7 +67,7 @@ func (w *worker) serve(t *ticket) int64 {
 		r.timeline.add(t.dueNs, endNs-t.dueNs, outcome == intent.Acked)
 	}
 	if again {
-		r.retry(ticket{index: t.index, dueNs: endNs + delayNs, attempt: t.attempt + 1})
+		r.retry(ticket{index: t.index, dueNs: endNs + max(delayNs, int64(minRetryDelay)), attempt: t.attempt + 1})
 	}
 	return endNs
 }

@@ -39,7 +39,7 @@ func versionCommand() *cobra.Command {
 		Use:     "version",
 		Short:   "print version, commit and Go release of this build",
 		Example: "  postbench version",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		Run: func(command *cobra.Command, _ []string) {
 			t := tool()
 			fmt.Fprintf(command.OutOrStdout(), "postbench %s (commit %s, %s, %s/%s)\n", t.Version, t.Commit, t.Go, runtime.GOOS, runtime.GOARCH)
@@ -52,7 +52,7 @@ func schemaCommand() *cobra.Command {
 		Use:       "schema " + strings.Join(reports.SchemaNames(), "|"),
 		Short:     "print the JSON Schema of a document that postbench writes",
 		Example:   "  postbench schema result > result.schema.json",
-		Args:      cobra.ExactArgs(1),
+		Args:      exactly(strings.Join(reports.SchemaNames(), "|")),
 		ValidArgs: reports.SchemaNames(),
 		RunE: func(command *cobra.Command, args []string) error {
 			text, err := reports.Schema(args[0])

@@ -24,7 +24,7 @@ from a database rarely exists when the run ends. The balance sheet in
 DIR/result.json is replaced; the latencies stay. It can be repeated.`,
 		Example: `  postbench audit run1 --ledger export.ndjson
   postbench audit run1 --ledger export.csv --columns click_id=cid,txid=tx,payout=sum,recorded_unix_ns=created_at`,
-		Args: cobra.ExactArgs(1),
+		Args: exactly("DIR"),
 		RunE: func(command *cobra.Command, args []string) error {
 			return auditRun(command.Context(), args[0], ledger, columns, command.OutOrStdout())
 		},

@@ -46,7 +46,7 @@ repeated up to twice, and the output says so.`,
 		Example: `  postbench compare
   postbench compare --base monolith --vary caps=check-then-insert,atomic --rounds 10 --out cmp1
   postbench compare --variants monolith,./mine.yaml --scenario smoke`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			return compare(command.Context(), f, command.OutOrStdout(), command.ErrOrStderr())
 		},

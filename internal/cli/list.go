@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/postbench/postbench/internal/strictyaml"
 	"github.com/postbench/postbench/profiles"
 	"github.com/postbench/postbench/refserver"
 	"github.com/postbench/postbench/scenarios"
@@ -40,7 +41,7 @@ func shelfOf(kind string) (shelf, error) {
 		}
 		kinds = append(kinds, s.kind)
 	}
-	return shelf{}, fmt.Errorf("no kind %q; kinds: %s", kind, strings.Join(kinds, ", "))
+	return shelf{}, errors.New(strictyaml.Unknown("kind", kind, kinds))
 }
 
 func kindNames() []string {
@@ -56,7 +57,7 @@ func listCommand() *cobra.Command {
 		Use:       "list " + strings.Join(kindNames(), "|"),
 		Short:     "list the variants, scenarios, profiles or partners that come with postbench",
 		Example:   "  postbench list variants\n  postbench list scenarios",
-		Args:      cobra.ExactArgs(1),
+		Args:      exactly(strings.Join(kindNames(), "|")),
 		ValidArgs: kindNames(),
 		RunE: func(command *cobra.Command, args []string) error {
 			s, err := shelfOf(args[0])
@@ -85,7 +86,7 @@ func showCommand() *cobra.Command {
 		Use:       "show KIND NAME",
 		Short:     "say in words what a variant, scenario, profile or partner does",
 		Example:   "  postbench show scenario mixed\n  postbench show variant monolith\n  postbench show partner ./mine.yaml",
-		Args:      cobra.ExactArgs(2),
+		Args:      exactly("KIND", "NAME"),
 		ValidArgs: kindNames(),
 		RunE: func(command *cobra.Command, args []string) error {
 			s, err := shelfOf(args[0])
@@ -156,18 +157,28 @@ func checkCommand() *cobra.Command {
 		Use:     "check FILE…",
 		Short:   "check scenario, partner, profile and variant files without running anything",
 		Example: "  postbench check scenarios/mine.yaml\n  postbench check mine/*.yaml",
-		Args:    cobra.MinimumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("check wants at least one FILE; see: postbench check --help")
+			}
+			return nil
+		},
 		RunE: func(command *cobra.Command, args []string) error {
-			var problems []error
+			var problems manyErrors
 			for _, file := range args {
 				kind, err := checkFile(file)
 				if err != nil {
-					problems = append(problems, err)
+					for problem := range strings.SplitSeq(err.Error(), "\n") {
+						problems = append(problems, errors.New(problem))
+					}
 					continue
 				}
 				fmt.Fprintf(command.OutOrStdout(), "%s: a correct %s\n", file, kind)
 			}
-			return errors.Join(problems...)
+			if len(problems) > 0 {
+				return problems
+			}
+			return nil
 		},
 	}
 }

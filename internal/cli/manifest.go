@@ -27,6 +27,7 @@ type manifest struct {
 	Schema       string          `json:"schema"`
 	Spec         intent.Spec     `json:"spec"`
 	ClicksFile   string          `json:"clicks_file,omitempty"`
+	ClicksSHA256 string          `json:"clicks_sha256,omitempty"`
 	Carries      []audit.Carries `json:"carries"`
 	StartUnixNs  int64           `json:"start_unix_ns"`
 	WarmupNs     int64           `json:"warmup_ns"`
@@ -34,6 +35,7 @@ type manifest struct {
 	ClockKnown   bool            `json:"clock_known"`
 	ClockAddNs   int64           `json:"clock_add_ns"`
 	ClosedSeenNs []int64         `json:"closed_seen_ns,omitempty"`
+	RouterPollNs int64           `json:"router_poll_ns,omitempty"` // mean
 	Attempts     int64           `json:"attempts"`
 }
 
@@ -41,7 +43,7 @@ func saveManifest(dir string, p *plan, m *measurement) error {
 	spec := p.spec
 	spec.RunNumber, spec.Clicks = m.runNumber, nil
 	record := manifest{
-		Schema: manifestSchema, Spec: spec, ClicksFile: p.clicksFile, Carries: p.carries(),
+		Schema: manifestSchema, Spec: spec, ClicksFile: p.clicks.path, ClicksSHA256: p.clicks.sha256, Carries: p.carries(),
 		StartUnixNs: m.outcome.Start.UnixNano(), WarmupNs: int64(p.warmup), MaxAttemptNs: int64(p.grace),
 		ClockKnown: m.clock.known, ClockAddNs: m.clock.offset.AddNs, Attempts: m.outcome.Attempts.Total,
 	}

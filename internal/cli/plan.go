@@ -1,10 +1,14 @@
 package cli
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"fmt"
+	"io"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/postbench/postbench/internal/intent"
@@ -24,7 +28,7 @@ type plan struct {
 	profile    profiles.Profile
 	spec       intent.Spec // of run number 0 of this plan
 	templates  []postback.Template
-	clicksFile string
+	clicks     clickFile
 	warmup     time.Duration
 	replay     []schedule.Replayed
 	speed      float64
@@ -66,16 +70,33 @@ func newPlan(t *traffic, own *ownTemplate, now time.Time) (*plan, error) {
 		p.grace = max(p.grace, patience(&partner.Habits))
 	}
 	p.grace += tailGrace
-	if err := p.readClicks(t.clicks); err != nil {
-		return nil, err
+	if t.clicks != "" {
+		if p.clicks, err = readClicks(t.clicks, p.spec.Offers); err != nil {
+			return nil, err
+		}
+		p.spec.Clicks = p.clicks.list
 	}
-	if _, err := intent.New(p.spec); err != nil {
-		return nil, err
+	return p, p.check(1)
+}
+
+// check makes sure that a number of rounds can be played.
+func (p *plan) check(rounds uint32) error {
+	for round := range rounds {
+		if _, err := p.generator(round); err != nil {
+			return err
+		}
+		n, err := p.intents(round)
+		if err != nil {
+			return err
+		}
+		switch clicks := p.clicks.list; {
+		case n == 0:
+			return fmt.Errorf("%v/s for %v make no postback at all: raise --rate or --duration", p.scenario.Arrivals.RatePerS, p.duration())
+		case clicks != nil && uint64(clicks.Len()) < n:
+			return fmt.Errorf("%s holds %d click ids, the run needs %d: lower --rate or --duration, or export more", p.clicks.path, clicks.Len(), n)
+		}
 	}
-	if _, err := p.schedule(0); err != nil {
-		return nil, err
-	}
-	return p, nil
+	return nil
 }
 
 // patience is how long after its due time a postback of a partner may still
@@ -102,28 +123,29 @@ func offersOf(s *scenarios.Scenario) []intent.Offer {
 	return offers
 }
 
-func (p *plan) readClicks(path string) error {
-	if path == "" {
-		return nil
-	}
+// clickFile is the user's own click ids and where they came from, so that
+// audit can tell whether it reads the same ones.
+type clickFile struct {
+	path, sha256 string
+	list         *intent.ClickList
+}
+
+func readClicks(path string, offers []intent.Offer) (clickFile, error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return fmt.Errorf("own click ids: %w", err)
+		return clickFile{}, fmt.Errorf("own click ids: %w", err)
 	}
 	defer file.Close()
-	clicks, err := intent.ReadClicks(path, file, p.spec.Offers)
+	sum := sha256.New()
+	list, err := intent.ReadClicks(path, io.TeeReader(file, sum), offers)
 	if err != nil {
-		return err
+		return clickFile{}, err
 	}
-	p.spec.Clicks, p.clicksFile = clicks, path
-	n, err := p.intents(0)
+	absolute, err := filepath.Abs(path) // audit may be run from elsewhere
 	if err != nil {
-		return err
+		return clickFile{}, fmt.Errorf("own click ids: %w", err)
 	}
-	if uint64(clicks.Len()) < n {
-		return fmt.Errorf("%s holds %d click ids, the run needs %d: lower --rate or --duration, or export more", path, clicks.Len(), n)
-	}
-	return nil
+	return clickFile{path: absolute, sha256: hex.EncodeToString(sum.Sum(nil)), list: list}, nil
 }
 
 // generator returns the intents of round number round of this plan.

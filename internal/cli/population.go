@@ -38,7 +38,7 @@ Load it into your own store before "run" with the same --scenario, --seed,
 their ages count from --epoch.`,
 		Example: fmt.Sprintf(`  postbench %s --scenario mixed > %s.csv
   postbench %s --scenario mixed --run-number 1 | curl --data-binary @- http://127.0.0.1:8080/population/%s`, name, name, name, name),
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			p, err := newPlan(t, nil, time.Now())
 			if err != nil {

@@ -5,6 +5,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os/signal"
@@ -12,7 +13,12 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
+
+// suggestDistance is how many letters a word may differ from what is suggested
+// instead.
+const suggestDistance = 2
 
 // Main runs the command line and returns the program's exit code. The first
 // SIGINT or SIGTERM ends a run early, with a report; the second kills.
@@ -21,19 +27,58 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	root := newRoot()
+	out := &checkedWriter{Writer: stdout}
 	root.SetArgs(args)
-	root.SetOut(stdout)
+	root.SetFlagErrorFunc(func(command *cobra.Command, err error) error {
+		if command == root && !strings.HasPrefix(args[0], "-") {
+			return unknownVerb(root, args) // the flags are those of a verb
+		}
+		return fmt.Errorf("%w%s; see: %s --help", err, didYouMean(command, err), command.CommandPath())
+	})
+	root.SetOut(out)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	if err == nil && out.err != nil {
+		err = fmt.Errorf("standard output: %w", out.err)
+	}
 	if err != nil {
 		fmt.Fprintln(stderr, errorText(err))
 	}
 	return exitCode(err)
 }
 
-// errorText puts every joined error on a line of its own.
+// checkedWriter remembers that a report did not get through, so that no verb
+// has to look after every line that it prints.
+type checkedWriter struct {
+	io.Writer
+	err error
+}
+
+// Write implements io.Writer.
+func (w *checkedWriter) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	if w.err == nil {
+		w.err = err
+	}
+	return n, err
+}
+
+// manyErrors are errors that deserve a line each.
+type manyErrors []error
+
+func (m manyErrors) Error() string { return errors.Join(m...).Error() }
+
+// errorText puts an error on one line, and each of manyErrors on its own.
 func errorText(err error) string {
-	return "postbench: " + strings.ReplaceAll(err.Error(), "\n", "\npostbench: ")
+	var many manyErrors
+	if !errors.As(err, &many) {
+		many = manyErrors{err}
+	}
+	var lines []string
+	for _, err := range many {
+		lines = append(lines, "postbench: "+strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	return strings.Join(lines, "\n")
 }
 
 func newRoot() *cobra.Command {
@@ -52,12 +97,64 @@ measured; 3 inconclusive; 4 the measurement cannot be trusted.`,
 
   # your own server, your own postback
   postbench run --url 'http://127.0.0.1:8080/pb?cid={click_id}&sum={payout}' --rate 500 --duration 30s`,
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		Args:          unknownVerb,
+		RunE:          func(command *cobra.Command, _ []string) error { return command.Help() },
+		SilenceUsage:               true,
+		SilenceErrors:              true,
+		SuggestionsMinimumDistance: suggestDistance,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(compareCommand(), runCommand(), auditCommand(), serveCommand(), listCommand(), showCommand(), checkCommand(),
 		schemaCommand(), versionCommand())
 	root.AddCommand(populationCommands()...)
 	return root
+}
+
+// unknownVerb refuses what is left of a command line that names no verb.
+func unknownVerb(root *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := ""
+	if near := root.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = fmt.Sprintf("; did you mean %s?", strings.Join(near, " or "))
+	}
+	return fmt.Errorf("unknown verb %q%s; see: postbench --help", args[0], hint)
+}
+
+// didYouMean names the flags that a mistyped one may stand for: cobra looks
+// for near names among commands only, so the flags play commands.
+func didYouMean(command *cobra.Command, err error) string {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return ""
+	}
+	flags := &cobra.Command{SuggestionsMinimumDistance: suggestDistance}
+	command.Flags().VisitAll(func(f *pflag.Flag) {
+		flags.AddCommand(&cobra.Command{Use: f.Name, Run: func(*cobra.Command, []string) {}})
+	})
+	near := flags.SuggestionsFor(unknown.GetSpecifiedName())
+	if len(near) == 0 {
+		return ""
+	}
+	return "; did you mean --" + strings.Join(near, " or --") + "?"
+}
+
+// exactly wants one argument for each of names, which are of the verb's Use line.
+func exactly(names ...string) cobra.PositionalArgs {
+	return func(command *cobra.Command, args []string) error {
+		if len(args) == len(names) {
+			return nil
+		}
+		return fmt.Errorf("%s wants %s, got %d arguments; see: %s --help",
+			command.Name(), strings.Join(names, " and "), len(args), command.CommandPath())
+	}
+}
+
+// noArguments refuses what stands behind a verb's flags.
+func noArguments(command *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s takes flags only, not %q; see: %s --help", command.Name(), args[0], command.CommandPath())
 }

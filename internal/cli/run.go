@@ -63,7 +63,7 @@ timeout 10 s, no retries, unbounded connections, no faults.`,
 
   # yesterday's traffic, twice as fast
   postbench run --target http://127.0.0.1:8080 --replay access.log --speed 2x`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			return run(command.Context(), f, command.OutOrStdout(), command.ErrOrStderr())
 		},

@@ -37,7 +37,7 @@ and /pb/signed, and serves /ledger, /offers/{offer_id}/cap, /clock,
   postbench run --target http://127.0.0.1:8080 --scenario smoke \
       --populate http://127.0.0.1:8080/population \
       --ledger http://127.0.0.1:8080/ledger --caps http://127.0.0.1:8080`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			return serve(command.Context(), f, command.OutOrStdout(), command.ErrOrStderr())
 		},

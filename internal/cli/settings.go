@@ -28,6 +28,17 @@ func (s *settings) register(flags *pflag.FlagSet) {
 	s.engine, s.started = engineNative, time.Now()
 }
 
+// check refuses waits that can never end or never begin.
+func (s *settings) check() error {
+	switch {
+	case s.settle < 0:
+		return fmt.Errorf("--settle %v: want 0s or more", s.settle)
+	case s.drainMax <= 0 || s.drainMax < s.settle:
+		return fmt.Errorf("--drain-max %v: want more than 0s and at least --settle, which is %v", s.drainMax, s.settle)
+	}
+	return nil
+}
+
 // result puts variants into a result document.
 func (p *plan) result(runs []reports.Variant, set *settings) (reports.Result, error) {
 	facts := machine.Read()

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -11,6 +10,10 @@ import (
 	"github.com/postbench/postbench/profiles"
 	"github.com/postbench/postbench/scenarios"
 )
+
+// maxEpochUnixS is the year 2200. Times are kept in ns, of which int64 holds
+// 292 years.
+const maxEpochUnixS = 7_258_118_400
 
 // traffic holds the flags that say what is sent. They mean the same under
 // every verb.
@@ -25,7 +28,9 @@ type traffic struct {
 	runNumber uint32
 	epoch     int64
 	clicks    string
-	router    string
+
+	// given says whether a flag was given at all: 0 is a value too.
+	given func(flag string) bool
 }
 
 func (t *traffic) register(flags *pflag.FlagSet, defaultScenario string) {
@@ -34,11 +39,12 @@ func (t *traffic) register(flags *pflag.FlagSet, defaultScenario string) {
 	flags.StringVar(&t.partner, "partner", "", "give every partner the habits of this partner profile (see: list partners)")
 	flags.Float64Var(&t.ratePerS, "rate", 0, "intents per second, instead of the scenario's")
 	flags.DurationVar(&t.duration, "duration", 0, "length of the run, warm-up included, instead of the scenario's")
-	flags.DurationVar(&t.warmup, "warmup", -1, "first part of the run: audited, not timed; instead of the scenario's")
+	flags.DurationVar(&t.warmup, "warmup", 0, "first part of the run: audited, not timed; instead of the scenario's")
 	flags.Uint64Var(&t.seed, "seed", 1, "equal seed, run number and epoch give byte-identical requests")
 	flags.Uint32Var(&t.runNumber, "run-number", 0, "number of this run; a server must see each number only once")
 	flags.Int64Var(&t.epoch, "epoch", 0, "Unix second that signatures and clicks count from (default: now)")
 	flags.StringVar(&t.clicks, "clicks", "", "file of your own click ids, one a line or CSV with click_id,offer_id")
+	t.given = flags.Changed
 }
 
 // load reads the scenario and lays the flags over it.
@@ -53,16 +59,16 @@ func (t *traffic) load() (scenarios.Scenario, profiles.Profile, error) {
 			return scenario, profile, err
 		}
 	}
-	if t.ratePerS != 0 {
+	if t.given("rate") {
 		scenario.Arrivals.RatePerS = t.ratePerS
 	}
-	if t.duration != 0 {
+	if t.given("duration") {
 		scenario.Duration = strictyaml.Duration(t.duration)
 	}
-	if t.warmup >= 0 {
+	if t.given("warmup") {
 		scenario.Warmup = strictyaml.Duration(t.warmup)
-	} else if t.duration != 0 && scenario.Warmup >= scenario.Duration {
-		scenario.Warmup = scenario.Duration / 5
+	} else if scenario.Warmup >= scenario.Duration {
+		scenario.Warmup = scenario.Duration / 5 // of a --duration shorter than what the scenario meant
 	}
 	if t.partner != "" {
 		habits, err := profiles.LoadPartner(t.partner)
@@ -74,18 +80,18 @@ func (t *traffic) load() (scenarios.Scenario, profiles.Profile, error) {
 		}
 	}
 	if err := scenario.Validate(); err != nil {
-		return scenario, profile, fmt.Errorf("scenario %s with these flags: %w", scenario.Name, err)
+		return scenario, profile, fmt.Errorf("with these flags: %w", err)
 	}
 	return scenario, profile, nil
 }
 
 // epochOrNow is the epoch of the run.
 func (t *traffic) epochOrNow(now time.Time) (int64, error) {
-	if t.epoch < 0 {
-		return 0, errors.New("--epoch must not be negative")
-	}
-	if t.epoch == 0 {
+	switch {
+	case !t.given("epoch"):
 		return now.Unix(), nil
+	case t.epoch < 1 || t.epoch > maxEpochUnixS:
+		return 0, fmt.Errorf("--epoch %d: want Unix seconds, 1 to %d", t.epoch, int64(maxEpochUnixS))
 	}
 	return t.epoch, nil
 }

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // The parent here is a helper process, so that it can be killed.
@@ -116,11 +118,13 @@ func TestLifelineContext(t *testing.T) {
 	})
 	t.Run("again after its end", func(t *testing.T) {
 		_, parentEnd := lifelineOnFD(t)
+		before := openDescriptors(t)
 		first, cancel := context.WithCancel(t.Context())
 		if _, err := LifelineContext(first); err != nil {
 			t.Fatal(err)
 		}
 		cancel()
+		eventually(t, "its descriptor is closed", func() bool { return openDescriptors(t) <= before })
 		second, err := LifelineContext(t.Context())
 		if err != nil || second.Err() != nil {
 			t.Fatal(err, second.Err())
@@ -155,7 +159,11 @@ func lifelineOnFD(t *testing.T) (childEnd, parentEnd *os.File) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = childEnd.Close(); _ = parentEnd.Close() })
-	t.Setenv(lifelineEnv, itoa(int(childEnd.Fd())))
+	fd := int(childEnd.Fd())
+	if err := unix.SetNonblock(fd, false); err != nil { // as a parent in C would pass it
+		t.Fatal(err)
+	}
+	t.Setenv(lifelineEnv, itoa(fd))
 	return childEnd, parentEnd
 }
 

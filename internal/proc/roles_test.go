@@ -22,6 +22,9 @@ import (
 // The test binary is also every program that the tests start: roleEnv says which.
 const roleEnv = "PROC_TEST_ROLE"
 
+// noRaceSleep: under the race detector every program sleeps 1 s before its end.
+const noRaceSleep = "GORACE=atexit_sleep_ms=0"
+
 // testPatience limits every wait. It is generous because it is only ever used up
 // by a failing test.
 const testPatience = 20 * time.Second
@@ -209,7 +212,7 @@ func spec(role string, env ...string) Spec {
 	return Spec{
 		Name:         role,
 		Path:         os.Args[0],
-		Env:          append(env, roleEnv+"="+role),
+		Env:          append(env, roleEnv+"="+role, noRaceSleep),
 		ReadyTimeout: testPatience,
 		StopTimeout:  testPatience,
 	}

@@ -4,8 +4,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"errors"
-	"io"
 	"net"
 	"strconv"
 	"sync/atomic"
@@ -17,10 +15,7 @@ import (
 // Limits of the HTTP/1.1 client.
 const (
 	maxBodyBytes    = 64 << 10
-	readBufferBytes = 4 << 10
-	// A connection idle for longer is looked at before it is used: the server
-	// may have closed it meanwhile. Shorter gaps are not worth a system call.
-	staleAfter = 50 * time.Millisecond
+	readBufferBytes = 8 << 10 // also the longest header of an answer
 )
 
 // HTTP1Config says where and how an HTTP1 client connects.
@@ -41,31 +36,37 @@ type HTTP1 struct {
 	cfg      HTTP1Config
 	resolver net.Resolver
 	dialer   net.Dialer
+	life     context.Context // ends with Close
+	end      context.CancelFunc
 
-	current  atomic.Pointer[net.Conn]
+	current  atomic.Pointer[net.Conn] // the socket, below TLS, for Close
 	conn     net.Conn
 	reader   *bufio.Reader
+	readErr  error // how reading from conn ended
 	out      []byte
 	response fasthttp.Response
-	lastUse  time.Time
-	closed   atomic.Bool
 }
 
 // NewHTTP1 returns a client that connects at its first Send.
 func NewHTTP1(cfg HTTP1Config) *HTTP1 {
-	c := &HTTP1{cfg: cfg, reader: bufio.NewReaderSize(nil, readBufferBytes)}
-	// A GET that is retried on another address is a second attempt that
-	// nobody counts; one address at a time.
-	c.dialer.FallbackDelay = -1
+	c := &HTTP1{cfg: cfg}
+	c.life, c.end = context.WithCancel(context.Background())
+	c.reader = bufio.NewReaderSize(nil, readBufferBytes)
 	return c
 }
 
 // Send sends one request and reads the whole answer, not later than deadline.
-// The request is written at most once. The error is an *Error.
+// The request is written at most once. ctx ends connecting; once the request
+// is on its way, deadline and Close do. The error is an *Error.
 func (c *HTTP1) Send(ctx context.Context, req *Request, deadline time.Time) (Reply, error) {
 	start := time.Now()
 	var reply Reply
-	if c.conn != nil && start.Sub(c.lastUse) > staleAfter && stale(c.conn) {
+	if c.life.Err() != nil {
+		return reply, fail(ClassCanceled, net.ErrClosed)
+	}
+	// The server may have closed the connection since the last answer, or have
+	// sent something that would be taken for the next one.
+	if c.conn != nil && stale(c.conn) {
 		c.drop()
 	}
 	if c.conn == nil {
@@ -74,13 +75,12 @@ func (c *HTTP1) Send(ctx context.Context, req *Request, deadline time.Time) (Rep
 		}
 	}
 	if err := c.exchange(req, deadline, start, &reply); err != nil {
-		c.drop()
+		c.abort()
 		return reply, err
 	}
-	if c.cfg.CloseEach || c.response.ConnectionClose() {
+	if c.cfg.CloseEach || c.response.ConnectionClose() || c.reader.Buffered() > 0 {
 		c.drop()
 	}
-	c.lastUse = time.Now()
 	return reply, nil
 }
 
@@ -89,8 +89,8 @@ func (c *HTTP1) exchange(req *Request, deadline, start time.Time, reply *Reply) 
 	if err := c.conn.SetDeadline(deadline); err != nil {
 		return fail(ClassClosed, err)
 	}
-	wrote := time.Now()
 	c.out = c.appendRequest(c.out[:0], req)
+	wrote := time.Now()
 	if _, err := c.conn.Write(c.out); err != nil {
 		return fail(ClassClosed, err)
 	}
@@ -103,14 +103,26 @@ func (c *HTTP1) exchange(req *Request, deadline, start time.Time, reply *Reply) 
 	c.response.Reset()
 	c.response.SkipBody = req.Method == fasthttp.MethodHead
 	if err := c.response.ReadLimitBody(c.reader, maxBodyBytes); err != nil {
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return fail(ClassClosed, err)
+		// The parser hides what the connection said in errors of its own.
+		if c.readErr != nil {
+			return fail(ClassClosed, c.readErr)
 		}
 		return fail(ClassResponse, err)
 	}
 	reply.Phases.BodyNs = int64(time.Since(firstByte))
 	reply.Status = c.response.StatusCode()
 	return nil
+}
+
+// reader reads a client's connection and remembers how that ended.
+type reader struct{ client *HTTP1 }
+
+func (r reader) Read(p []byte) (int, error) {
+	n, err := r.client.conn.Read(p)
+	if err != nil {
+		r.client.readErr = err
+	}
+	return n, err
 }
 
 // appendRequest writes the wire image of a request. Nothing in it depends on
@@ -141,66 +153,104 @@ func (c *HTTP1) appendRequest(dst []byte, req *Request) []byte {
 func (c *HTTP1) open(ctx context.Context, deadline time.Time, phases *Phases) error {
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
+	defer context.AfterFunc(c.life, cancel)()
 	phases.Opened = true
-	address, err := c.resolve(ctx, phases)
+	addresses, err := c.resolve(ctx, phases)
 	if err != nil {
 		return fail(ClassDNS, err)
 	}
 	start := time.Now()
-	conn, err := c.dialer.DialContext(ctx, "tcp", address)
+	socket, err := c.connect(ctx, addresses, deadline)
+	phases.ConnectNs = int64(time.Since(start))
 	if err != nil {
 		return fail(ClassConnect, err)
 	}
-	phases.ConnectNs = int64(time.Since(start))
-	if c.cfg.TLS != nil {
-		start = time.Now()
-		secured := tls.Client(conn, c.cfg.TLS)
-		if err := secured.HandshakeContext(ctx); err != nil {
-			conn.Close()
-			return fail(ClassTLS, err)
-		}
-		phases.TLSNs = int64(time.Since(start))
-		conn = secured
-	}
-	c.conn = conn
-	c.current.Store(&conn)
-	c.reader.Reset(conn)
-	if c.closed.Load() { // Close came while we were connecting
-		c.drop()
+	c.conn = socket
+	c.current.Store(&socket)
+	if c.life.Err() != nil { // Close came before it could see the socket
+		c.abort()
 		return fail(ClassCanceled, net.ErrClosed)
 	}
+	if c.cfg.TLS != nil {
+		start = time.Now()
+		secured := tls.Client(socket, c.cfg.TLS)
+		err := secured.HandshakeContext(ctx)
+		phases.TLSNs = int64(time.Since(start))
+		if err != nil {
+			c.abort()
+			return fail(ClassTLS, err)
+		}
+		c.conn = secured
+	}
+	c.readErr = nil
+	c.reader.Reset(reader{c})
 	return nil
 }
 
-// resolve returns an address with a numeric host.
-func (c *HTTP1) resolve(ctx context.Context, phases *Phases) (string, error) {
+// connect tries the addresses of the host one after the other, as every client
+// does. No request has been sent yet, so that this repeats none.
+func (c *HTTP1) connect(ctx context.Context, addresses []string, deadline time.Time) (net.Conn, error) {
+	var first error
+	for i, address := range addresses {
+		// A silent address must leave the others their share of the time.
+		share := time.Until(deadline) / time.Duration(len(addresses)-i)
+		shared, cancel := context.WithTimeout(ctx, share)
+		socket, err := c.dialer.DialContext(shared, "tcp", address)
+		cancel()
+		if err == nil {
+			return socket, nil
+		}
+		if first == nil {
+			first = err
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+	return nil, first
+}
+
+// resolve returns the addresses to try, with numeric hosts.
+func (c *HTTP1) resolve(ctx context.Context, phases *Phases) ([]string, error) {
 	host, port, err := net.SplitHostPort(c.cfg.Address)
 	if err != nil || net.ParseIP(host) != nil {
-		return c.cfg.Address, err
+		return []string{c.cfg.Address}, err
 	}
 	start := time.Now()
 	addresses, err := c.resolver.LookupHost(ctx, host)
 	phases.DNSNs = int64(time.Since(start))
-	if err != nil {
-		return "", err
+	for i := range addresses {
+		addresses[i] = net.JoinHostPort(addresses[i], port)
 	}
-	return net.JoinHostPort(addresses[0], port), nil
+	return addresses, err
 }
 
+// drop closes the connection in good order.
 func (c *HTTP1) drop() {
 	if c.conn != nil {
 		c.conn.Close()
-		c.conn = nil
-		c.current.Store(nil)
+		c.forget()
 	}
+}
+
+// abort closes the socket at once. TLS would say goodbye first, which may
+// block for seconds on a peer that does not listen.
+func (c *HTTP1) abort() {
+	(*c.current.Load()).Close()
+	c.forget()
+}
+
+func (c *HTTP1) forget() {
+	c.conn = nil
+	c.current.Store(nil)
 }
 
 // Close ends a Send that is under way, whose error is then of ClassCanceled,
 // and refuses further ones. It may be called from any goroutine.
 func (c *HTTP1) Close() error {
-	c.closed.Store(true)
-	if conn := c.current.Load(); conn != nil {
-		return (*conn).Close()
+	c.end()
+	if socket := c.current.Load(); socket != nil {
+		return (*socket).Close()
 	}
 	return nil
 }

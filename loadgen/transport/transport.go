@@ -80,7 +80,7 @@ func ClassOf(err error) Class {
 
 // fail wraps err; a deadline or a cancellation outranks the phase it struck in.
 func fail(class Class, err error) *Error {
-	var timeout net.Error
+	var timeout interface{ Timeout() bool } // fasthttp's is not a net.Error
 	switch {
 	case errors.Is(err, context.Canceled) || errors.Is(err, net.ErrClosed):
 		class = ClassCanceled
@@ -105,7 +105,10 @@ func HostPort(origin string) (address, host string, useTLS bool, err error) {
 	if host == "" {
 		return "", "", false, errors.New("no host")
 	}
-	if _, _, err := net.SplitHostPort(host); err == nil {
+	if _, port, err := net.SplitHostPort(host); err == nil {
+		if port == "" {
+			return "", "", false, errors.New("no port after the colon")
+		}
 		return host, host, useTLS, nil
 	}
 	port := "80"

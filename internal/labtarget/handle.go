@@ -1,0 +1,157 @@
+package labtarget
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/postbench/postbench/internal/postback"
+)
+
+// Paths of the contract. Every other path takes plain postbacks, so that
+// recorded traffic and templates of one's own need no set-up.
+const (
+	pathSigned    = "/pb/signed"
+	pathLedger    = "/ledger"
+	pathClock     = "/clock"
+	pathCapPrefix = "/offers/"
+	pathCapSuffix = "/cap"
+)
+
+func (t *Target) handle(ctx *fasthttp.RequestCtx) {
+	path := string(ctx.Path())
+	offerID, isCap := strings.CutSuffix(strings.TrimPrefix(path, pathCapPrefix), pathCapSuffix)
+	switch {
+	case path == pathLedger:
+		t.ledger(ctx)
+	case path == pathClock:
+		answerJSON(ctx, map[string]any{"unix_ns": time.Now().UnixNano(), "boot_id": t.bootID})
+	case strings.HasPrefix(path, pathCapPrefix) && isCap:
+		t.mu.Lock()
+		status := t.books.capStatus(offerID)
+		t.mu.Unlock()
+		answerJSON(ctx, status)
+	default:
+		t.postback(ctx)
+	}
+}
+
+func answerJSON(ctx *fasthttp.RequestCtx, v any) {
+	ctx.SetContentType("application/json")
+	// A broken connection is the client's to notice.
+	_ = json.NewEncoder(ctx).Encode(v)
+}
+
+// ledger streams the rows of this moment. Rows are only ever added, so the
+// slice needs no lock once it is taken.
+func (t *Target) ledger(ctx *fasthttp.RequestCtx) {
+	t.mu.Lock()
+	rows := t.books.rows
+	t.mu.Unlock()
+	ctx.SetContentType("application/x-ndjson")
+	ctx.SetBodyStreamWriter(func(w *bufio.Writer) { writeRows(w, rows) })
+}
+
+// postback decides everything at the arrival, in one go, and answers later.
+func (t *Target) postback(ctx *fasthttp.RequestCtx) {
+	status, struck, first := t.arrived(ctx)
+	t.wait(t.options.Delay)
+	t.wait(t.options.stallLeft(time.Since(first)))
+	switch struck {
+	case hang:
+		<-t.closed
+		closeConnection(ctx)
+	case hangUp:
+		closeConnection(ctx)
+	default:
+		ctx.SetStatusCode(status)
+		ctx.SetBodyString(fasthttp.StatusMessage(status))
+	}
+}
+
+// closeConnection ends the connection without an answer.
+func closeConnection(ctx *fasthttp.RequestCtx) {
+	ctx.HijackSetNoResponse(true)
+	ctx.Hijack(func(net.Conn) {}) // fasthttp closes it when this returns
+}
+
+func (t *Target) arrived(ctx *fasthttp.RequestCtx) (status int, struck fault, first time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	if t.first.IsZero() {
+		t.first = now
+	}
+	t.record(ctx, now)
+	truth := &t.books.truth
+	truth.Postbacks++
+	struck = t.requests.next()
+	if struck != none && !t.options.StoreFirst {
+		return t.struck(struck), struck, t.first
+	}
+	switch err := t.parse(ctx); {
+	case errors.Is(err, postback.ErrBadSignature):
+		truth.BadSignature++
+		return fasthttp.StatusForbidden, none, t.first
+	case err != nil:
+		truth.Malformed++
+		return fasthttp.StatusBadRequest, none, t.first
+	case t.books.full():
+		truth.Full++
+		return fasthttp.StatusServiceUnavailable, none, t.first
+	}
+	t.books.take(&t.parsed, ctx.QueryArgs().Has("payout"), now)
+	return t.struck(struck), struck, t.first
+}
+
+// struck counts a request's fault and returns the status of its answer.
+func (t *Target) struck(by fault) int {
+	truth := &t.books.truth
+	switch by {
+	case refuse:
+		truth.Refused++
+		return fasthttp.StatusServiceUnavailable
+	case hang:
+		truth.Hung++
+	case hangUp:
+		truth.Closed++
+	default:
+		truth.Acked++
+	}
+	return fasthttp.StatusOK
+}
+
+// parse reads the postback into t.parsed.
+func (t *Target) parse(ctx *fasthttp.RequestCtx) error {
+	query := ctx.URI().QueryString()
+	if string(ctx.Path()) != pathSigned {
+		return t.parsed.ParsePlain(query)
+	}
+	if err := t.parsed.ParseSigned(query); err != nil || t.options.Keyring == nil {
+		return err
+	}
+	return t.options.Keyring.Verify(ctx.Method(), ctx.Path(), query, &t.parsed)
+}
+
+// record puts the request, byte for byte, into the hash and the kept ones.
+func (t *Target) record(ctx *fasthttp.RequestCtx, now time.Time) {
+	header := &ctx.Request.Header
+	var raw []byte
+	raw = append(raw, header.Method()...)
+	raw = append(raw, ' ')
+	raw = append(raw, header.RequestURI()...)
+	raw = append(raw, ' ')
+	raw = append(raw, header.Protocol()...)
+	raw = append(raw, "\r\n"...)
+	raw = append(raw, header.RawHeaders()...)
+	raw = append(raw, ctx.Request.Body()...)
+	t.wire.Write(raw)
+	if len(t.kept) < t.options.KeepRequests {
+		t.kept = append(t.kept, Request{At: now.Sub(t.first), Target: string(header.RequestURI()), Raw: string(raw)})
+	}
+}
