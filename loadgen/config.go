@@ -27,7 +27,7 @@ const (
 // Sender is one connection of a partner to the server. Send sends the request
 // at most once, returns not later than deadline, and reports failures as
 // *transport.Error; the loop calls it from one goroutine. Close may come at
-// any time and ends a Send under way.
+// any time, more than once, and ends a Send under way: Run waits for it.
 type Sender interface {
 	Send(ctx context.Context, req *transport.Request, deadline time.Time) (transport.Reply, error)
 	Close() error
@@ -42,10 +42,11 @@ type Partner struct {
 	Queue       int // attempts that may wait for a connection
 	Retry       intent.RetryPolicy
 	NewSender   func() Sender
-	// Origin and TLS say where the server is to engines that bring a client
-	// of their own; the native one uses NewSender.
-	Origin string
-	TLS    *tls.Config
+	// Origin, TLS and CloseEach (a connection for every request) tell engines
+	// that bring a client of their own what NewSender tells the native one.
+	Origin    string
+	TLS       *tls.Config
+	CloseEach bool
 }
 
 // Config is everything a run needs.

@@ -41,6 +41,17 @@ type Outcome struct {
 	Interrupted   bool
 }
 
+// Ready notes by how much an intent was released late.
+func (o *Outcome) Ready(late time.Duration) {
+	o.stoodStill(late)
+	if late > readyLate {
+		o.ReadyLate++
+	}
+}
+
+// stoodStill notes that the loop came late by so much.
+func (o *Outcome) stoodStill(late time.Duration) { o.MaxPause = max(o.MaxPause, late) }
+
 // Progress is a look at a run under way.
 type Progress struct {
 	Elapsed                  time.Duration

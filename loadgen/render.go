@@ -44,8 +44,9 @@ func (r *Renderer) Render(it *intent.Intent, unixS int64, req *transport.Request
 
 	req.Method = r.template.Method
 	req.Target = r.template.AppendTarget(req.Target[:0], &r.fields)
+	req.Body = r.template.AppendBody(req.Body[:0], &r.fields)
 	if it.Kind == intent.Malformed {
-		req.Target = malform(req.Target, it.Malformation)
+		malform(req, it.Malformation)
 	}
 	if r.template.Signed {
 		req.Target = r.sign(req.Target, signer)
@@ -61,7 +62,6 @@ func (r *Renderer) Render(it *intent.Intent, unixS int64, req *transport.Request
 		req.Header = r.template.AppendHeader(req.Header, i, &r.fields)
 		req.Header = append(req.Header, "\r\n"...)
 	}
-	req.Body = r.template.AppendBody(req.Body[:0], &r.fields)
 }
 
 // sign appends the signature over what is there.
@@ -71,18 +71,23 @@ func (r *Renderer) sign(target []byte, signer *postback.Signer) []byte {
 	return signer.AppendSignature(append(target, postback.SigPrefix...), r.method, path, query)
 }
 
-// malform breaks a target in a way that every strict parser refuses, without
-// touching the identity that the audit looks for.
-func malform(target []byte, how intent.Malformation) []byte {
-	_, query, _ := bytes.Cut(target, []byte("?"))
-	first, _, _ := bytes.Cut(query, []byte("&"))
+// malform breaks a request where its values are, in a way that every strict
+// parser refuses; a lenient one still finds the identity that the audit looks
+// for in front of the damage.
+func malform(req *transport.Request, how intent.Malformation) {
+	_, query, _ := bytes.Cut(req.Target, []byte("?"))
 	switch {
-	case len(query) == 0: // nothing to repeat: the values are elsewhere
-		return append(target, "?x=%zz"...)
-	case how == intent.RepeatedParameter:
-		return append(append(target, '&'), first...)
+	case len(query) > 0 && how == intent.RepeatedParameter:
+		first, _, _ := bytes.Cut(query, []byte("&"))
+		req.Target = append(append(req.Target, '&'), first...)
+	case len(query) > 0 || len(req.Body) == 0:
+		// Not in a parameter of its own: unknown ones may be ignored.
+		req.Target = append(req.Target, "%zz"...)
+	case bytes.HasSuffix(req.Body, []byte("}")) || bytes.HasSuffix(req.Body, []byte("]")):
+		req.Body = req.Body[:len(req.Body)-1] // JSON without its end
+	default:
+		req.Body = append(req.Body, "%zz"...)
 	}
-	return append(target, "&x=%zz"...)
 }
 
 // otherHexDigit returns a digit that differs from d.

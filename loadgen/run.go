@@ -134,14 +134,9 @@ func (r *run) waitUntil(ctx context.Context, dueNs int64) bool {
 	case <-ctx.Done():
 	case <-r.changed:
 	case <-timer.C:
-		r.stoodStill(time.Since(began) - wait)
+		r.outcome.stoodStill(time.Since(began) - wait)
 	}
 	return ctx.Err() == nil
-}
-
-// stoodStill notes that the loop came late by so much.
-func (r *run) stoodStill(late time.Duration) {
-	r.outcome.MaxPause = max(r.outcome.MaxPause, late)
 }
 
 // pendingDueNs is when the first pending ticket is due; far away without one.
@@ -193,10 +188,10 @@ func (r *run) releaseIntent(index uint64, dueNs int64) {
 // release hands a ticket whose time has come to its partner.
 func (r *run) release(t ticket, partner int) {
 	t.readyNs = r.sinceStart()
-	late := time.Duration(t.readyNs - t.dueNs)
-	r.stoodStill(late)
-	if late > readyLate && t.first() {
-		r.outcome.ReadyLate++
+	if late := time.Duration(t.readyNs - t.dueNs); t.first() {
+		r.outcome.Ready(late)
+	} else {
+		r.outcome.stoodStill(late)
 	}
 	r.underWay.Add(1)
 	if !r.lanes[partner].offer(t) {

@@ -26,10 +26,14 @@ func (p *plan) variant(m *measurement) reports.Variant {
 		Timeline:  timelineOf(m.outcome.Timeline),
 		Partners:  p.partnersOf(m),
 		Ledger:    ledgerOf(m),
-		Caps:      capsOf(m),
 		Resources: reports.Resources{ClientCPUS: &m.clientCPUS},
 		Validity:  validityOf(m.invalid),
 	}
+	var pollNs int64
+	if m.caps != nil {
+		pollNs = m.caps.PollPeriod.MeanNs()
+	}
+	v.Caps = capsOf(m.sheet, m.caps != nil, pollNs)
 	if m.serverCPUS >= 0 {
 		v.Resources.ServerCPUS = &m.serverCPUS
 	}
@@ -194,15 +198,16 @@ func worstOf(s *audit.Sheet) []reports.LostPostback {
 }
 
 // capsOf sums up the cap windows; nil without capped offers or a ledger.
-func capsOf(m *measurement) *reports.Caps {
-	if m.sheet == nil || len(m.sheet.Caps) == 0 {
+// routed says that a router watched, pollNs how often it looked on average.
+func capsOf(sheet *audit.Sheet, routed bool, pollNs int64) *reports.Caps {
+	if sheet == nil || len(sheet.Caps) == 0 {
 		return nil
 	}
-	caps := &reports.Caps{Offers: len(m.sheet.Caps)}
+	caps := &reports.Caps{Offers: len(sheet.Caps), RouterPollUs: float64(pollNs) / 1e3}
 	visible := hist.New()
 	var trafficSum, trafficMax float64
-	for i := range m.sheet.Caps {
-		w := &m.sheet.Caps[i]
+	for i := range sheet.Caps {
+		w := &sheet.Caps[i]
 		billed := w.BilledOvershoot()
 		caps.BilledOvershoot += billed
 		caps.BilledOvershootMax = max(caps.BilledOvershootMax, billed)
@@ -215,16 +220,13 @@ func capsOf(m *measurement) *reports.Caps {
 			visible.Record(w.VisibleNs)
 		}
 	}
-	if m.caps == nil {
+	if !routed {
 		return caps
 	}
 	mean := trafficSum / float64(caps.Offers)
 	caps.TrafficOvershootMeanPct, caps.TrafficOvershootMaxPct = &mean, &trafficMax
 	if ns, ok := visible.Percentile(95); ok {
 		caps.VisibleP95Us = usOrNull(ns)
-	}
-	if m.caps.PollPeriod != nil && m.caps.PollPeriod.Count() > 0 {
-		caps.RouterPollUs = float64(m.caps.PollPeriod.MeanNs()) / 1e3
 	}
 	return caps
 }

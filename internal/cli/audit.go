@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -38,9 +39,9 @@ func auditRun(ctx context.Context, dir, ledger, columnText string, stdout io.Wri
 	if ledger == "" {
 		return errors.New("audit needs --ledger URL|FILE")
 	}
-	columns, err := audit.ParseColumns(columnText)
+	columns, err := columnsOf(ledger, columnText)
 	if err != nil {
-		return fmt.Errorf("--columns: %w", err)
+		return err
 	}
 	m, err := loadManifest(dir)
 	if err != nil {
@@ -70,6 +71,18 @@ func auditRun(ctx context.Context, dir, ledger, columnText string, stdout io.Wri
 	return nil
 }
 
+// columnsOf reads --columns, which only a CSV ledger has.
+func columnsOf(ledger, text string) (audit.Columns, error) {
+	if text != "" && !strings.HasSuffix(strings.ToLower(ledger), ".csv") {
+		return nil, errors.New("--columns describes a CSV file: give one with --ledger FILE.csv")
+	}
+	columns, err := audit.ParseColumns(text)
+	if err != nil {
+		return nil, fmt.Errorf("--columns: %w", err)
+	}
+	return columns, nil
+}
+
 // judge reads the ledger once: a finished run has nothing to wait for.
 func (m *manifest) judge(ctx context.Context, dir, where string, columns audit.Columns) (*audit.Sheet, error) {
 	generator, err := m.generator()
@@ -82,7 +95,7 @@ func (m *manifest) judge(ctx context.Context, dir, where string, columns audit.C
 	}
 	defer state.Close()
 	judge := audit.NewJudge(m.auditConfig(generator, state.Cells))
-	if _, err := loadgen.NewLedger(where, columns, runID(generator), newHTTPClient()).Read(ctx, judge.Row); err != nil {
+	if _, err := loadgen.NewLedger(where, columns, runID(generator), newHTTPClient(nil)).Read(ctx, judge.Row); err != nil {
 		return nil, err
 	}
 	return judge.Sheet(), nil
@@ -101,7 +114,7 @@ func (m *manifest) apply(result *reports.Result, sheet *audit.Sheet) error {
 	if sheet.Recorded != nil {
 		v.Latency.Recorded = reports.NewLatency(sheet.Recorded)
 	}
-	v.Caps = capsOf(&measurement{sheet: sheet, caps: m.observation()})
+	v.Caps = capsOf(sheet, m.ClosedSeenNs != nil, m.RouterPollNs)
 	for i := range v.Partners {
 		v.Partners[i].Ledger.Fates = fatesOf(&sheet.Partners[i].Fates)
 		v.Partners[i].Drops = dropsOf(&sheet.Partners[i])

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postbench/postbench/internal/machine"
+	"github.com/postbench/postbench/internal/strictyaml"
 	"github.com/postbench/postbench/refserver"
 	"github.com/postbench/postbench/reports"
 )
@@ -54,7 +55,7 @@ repeated up to twice, and the output says so.`,
 	flags := command.Flags()
 	flags.StringVar(&f.variants, "variants", "", "variants to compare, separated by commas (see: list variants)")
 	flags.StringVar(&f.vary, "vary", "", "vary one axis of --base, such as caps=check-then-insert,atomic")
-	flags.StringVar(&f.base, "base", "", "variant that --vary starts from and that the others are held against (default: the first)")
+	flags.StringVar(&f.base, "base", "", "variant that --vary starts from; without --vary the one that the others are held against (default: the first)")
 	flags.IntVar(&f.rounds, "rounds", defaultRounds, "rounds of each variant; 6 is the least with which a difference can be shown")
 	f.traffic.register(flags, "mixed")
 	f.settings.register(flags)
@@ -70,7 +71,7 @@ const (
 
 // contender is one variant of a comparison.
 type contender struct {
-	name        string
+	name, given string // as in tables, as on the command line
 	composition refserver.Composition
 }
 
@@ -85,7 +86,7 @@ func (f *compareFlags) contenders() ([]contender, error) {
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, contender{c.Name, c})
+		list = append(list, contender{c.Name, name, c})
 	}
 	if f.vary != "" {
 		varied, err := f.varied()
@@ -107,6 +108,21 @@ func (f *compareFlags) contenders() ([]contender, error) {
 	return list, nil
 }
 
+// baseOf names the contender that the others are held against.
+func (f *compareFlags) baseOf(list []contender) (string, error) {
+	if f.base == "" || f.vary != "" {
+		return list[0].name, nil
+	}
+	var given []string
+	for _, c := range list {
+		if f.base == c.given || f.base == c.name {
+			return c.name, nil
+		}
+		given = append(given, c.given)
+	}
+	return "", fmt.Errorf("--base: %s", strictyaml.Unknown("variant", f.base, given))
+}
+
 func (f *compareFlags) varied() ([]contender, error) {
 	base := f.base
 	if base == "" {
@@ -126,7 +142,7 @@ func (f *compareFlags) varied() ([]contender, error) {
 		if err != nil {
 			return nil, fmt.Errorf("--vary: %w", err)
 		}
-		list = append(list, contender{fmt.Sprintf("%s[%s=%s]", c.Name, axis, value), other})
+		list = append(list, contender{fmt.Sprintf("%s[%s=%s]", c.Name, axis, value), base, other})
 	}
 	return list, nil
 }
@@ -143,11 +159,21 @@ func compare(ctx context.Context, f *compareFlags, stdout, stderr io.Writer) err
 	if err != nil {
 		return err
 	}
+	base, err := f.baseOf(list)
+	if err != nil {
+		return err
+	}
 	if f.rounds < 1 || f.rounds > maxRounds {
 		return fmt.Errorf("--rounds %d: want 1 to %d", f.rounds, maxRounds)
 	}
+	if err := f.settings.check(); err != nil {
+		return err
+	}
 	p, err := newPlan(&f.traffic, nil, time.Now())
 	if err != nil {
+		return err
+	}
+	if err := p.check(uint32(f.rounds)); err != nil {
 		return err
 	}
 	dir, err := openOut(f.out)
@@ -166,7 +192,7 @@ func compare(ctx context.Context, f *compareFlags, stdout, stderr io.Writer) err
 		return &exitError{code: exitInvalid, err: err}
 	}
 	result.Interrupted = ctx.Err() != nil
-	result.Comparison = reports.Compare(result.Variants, list[0].name)
+	result.Comparison = reports.Compare(result.Variants, base)
 	if err := dir.keepResult(result); err != nil {
 		return &exitError{code: exitInvalid, err: err}
 	}
@@ -182,20 +208,24 @@ type comparison struct {
 	stdout, stderr io.Writer
 }
 
-// play plays all rounds. An interrupt ends it with what is complete.
+// play plays all rounds. An interrupt ends it with the rounds that are
+// complete; the one that is cut short counts only where there is no other.
 func (c *comparison) play(ctx context.Context, list []contender) ([]reports.Variant, error) {
 	fmt.Fprintf(c.stderr, "%d rounds of %v each, %s, %d variants\n", c.rounds, c.plan.duration(), c.plan.scenario.Name, len(list))
 	var runs []reports.Variant
 	for round := range uint32(c.rounds) {
 		for i := range list {
-			if ctx.Err() != nil {
-				return runs, nil
-			}
 			played, err := c.round(ctx, round, &list[i])
-			if err != nil {
+			interrupted := ctx.Err() != nil
+			switch {
+			case interrupted && len(runs) > 0:
+				return runs, nil
+			case err != nil:
 				return nil, err
 			}
-			runs = append(runs, played...)
+			if runs = append(runs, played...); interrupted {
+				return runs, nil
+			}
 		}
 	}
 	return runs, nil
@@ -215,7 +245,7 @@ func (c *comparison) round(ctx context.Context, round uint32, who *contender) ([
 		}
 		m.variant = who.name
 		again := len(m.invalid) > 0 && m.balanced && try < maxRepeats && ctx.Err() == nil
-		m.counted = !again && !m.outcome.Interrupted
+		m.counted = !again
 		v := c.plan.described(m, &who.composition)
 		played = append(played, v)
 		fmt.Fprintf(c.stderr, "round %d/%d  %-34s %s\n", round+1, c.rounds, who.name, reports.RoundLine(v))
@@ -233,6 +263,9 @@ func (c *comparison) print(result reports.Result) error {
 	fmt.Fprintln(c.stdout)
 	fmt.Fprintln(c.stdout, reports.Sentence(result.Comparison...))
 	fmt.Fprintf(c.stdout, "\n%s\n", c.plan.provenance(&result))
+	if result.Interrupted {
+		fmt.Fprintln(c.stdout, "interrupted: what was not complete by then is left out")
+	}
 	for _, v := range result.Variants {
 		if !v.Validity.Valid() {
 			return invalid("%s cannot be trusted: %s", v.Name, strings.Join(v.Validity.Reasons, "; "))

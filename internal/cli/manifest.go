@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 
 	"github.com/postbench/postbench/internal/intent"
-	"github.com/postbench/postbench/loadgen"
 	"github.com/postbench/postbench/loadgen/audit"
 )
 
@@ -48,7 +47,7 @@ func saveManifest(dir string, p *plan, m *measurement) error {
 		ClockKnown: m.clock.known, ClockAddNs: m.clock.offset.AddNs, Attempts: m.outcome.Attempts.Total,
 	}
 	if m.caps != nil {
-		record.ClosedSeenNs = m.caps.ClosedSeenNs
+		record.ClosedSeenNs, record.RouterPollNs = m.caps.ClosedSeenNs, m.caps.PollPeriod.MeanNs()
 	}
 	text, err := json.MarshalIndent(record, "", "  ")
 	if err != nil {
@@ -82,16 +81,14 @@ func loadManifest(dir string) (*manifest, error) {
 func (m *manifest) generator() (*intent.Generator, error) {
 	spec := m.Spec
 	if m.ClicksFile != "" {
-		file, err := os.Open(m.ClicksFile)
+		clicks, err := readClicks(m.ClicksFile, spec.Offers)
 		if err != nil {
-			return nil, fmt.Errorf("own click ids of the run: %w", err)
+			return nil, fmt.Errorf("the run's --clicks: %w", err)
 		}
-		defer file.Close()
-		clicks, err := intent.ReadClicks(m.ClicksFile, file, spec.Offers)
-		if err != nil {
-			return nil, err
+		if clicks.sha256 != m.ClicksSHA256 {
+			return nil, fmt.Errorf("the run's --clicks: %s has changed since; the run can only be judged by the file it was played with", m.ClicksFile)
 		}
-		spec.Clicks = clicks
+		spec.Clicks = clicks.list
 	}
 	return intent.New(spec)
 }
@@ -101,12 +98,4 @@ func (m *manifest) auditConfig(generator *intent.Generator, cells []audit.Cell) 
 		Intents: generator, Cells: cells, Carries: m.Carries, StartUnixNs: m.StartUnixNs, WarmupNs: m.WarmupNs,
 		ClockKnown: m.ClockKnown, ClockOffsetNs: m.ClockAddNs, MaxAttemptNs: m.MaxAttemptNs, ClosedSeenNs: m.ClosedSeenNs,
 	}
-}
-
-// observation is what the router saw; nil when there was none.
-func (m *manifest) observation() *loadgen.CapObservation {
-	if m.ClosedSeenNs == nil {
-		return nil
-	}
-	return &loadgen.CapObservation{ClosedSeenNs: m.ClosedSeenNs}
 }

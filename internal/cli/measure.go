@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -25,6 +26,7 @@ type target struct {
 	caps     string // URL; "" = no router
 	clock    string // URL; "" = not known
 	populate string // URL that takes the population; "" = it is there already
+	client   *http.Client
 
 	components []reports.Component
 	cpu        func() time.Duration // CPU time of the server; nil = not known
@@ -59,9 +61,10 @@ const (
 	preflightTimeout = 3 * time.Second
 )
 
-// newHTTPClient is for ledger, caps, clock and population: never for load.
-func newHTTPClient() *http.Client {
-	return &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8, DisableCompression: true}}
+// newHTTPClient is for ledger, caps, clock and population: never for load. A
+// nil config means the system's certificates.
+func newHTTPClient(config *tls.Config) *http.Client {
+	return &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8, DisableCompression: true, TLSClientConfig: config}}
 }
 
 // measure plays one round of the plan against a target and judges it. state
@@ -109,14 +112,13 @@ func (p *plan) preflight(ctx context.Context, generator *intent.Generator, to *t
 		return fmt.Errorf("target %s does not answer: %w; is the server running?", to.origin, err)
 	}
 	conn.Close()
-	client := newHTTPClient()
 	if to.populate != "" {
-		if err := populate(ctx, client, to.populate, generator, n); err != nil {
+		if err := populate(ctx, to.client, to.populate, generator, n); err != nil {
 			return err
 		}
 	}
 	if to.caps != "" {
-		router := loadgen.Router{URL: to.caps, Offers: generator.Spec().Offers, Client: client}
+		router := loadgen.Router{URL: to.caps, Offers: generator.Spec().Offers, Client: to.client}
 		if err := router.Check(ctx); err != nil {
 			return err
 		}
@@ -125,7 +127,7 @@ func (p *plan) preflight(ctx context.Context, generator *intent.Generator, to *t
 		return nil
 	}
 	taken := int64(0)
-	_, err = loadgen.NewLedger(to.ledger, to.columns, runID(generator), client).Read(ctx, func(row *audit.Row) {
+	_, err = loadgen.NewLedger(to.ledger, to.columns, runID(generator), to.client).Read(ctx, func(row *audit.Row) {
 		if _, owner := generator.Find(row.ClickID, row.TxID); owner == intent.ThisRun {
 			taken++
 		}
@@ -150,7 +152,7 @@ func (to *target) measureClock(ctx context.Context, bootID string) (clockState, 
 	if to.clock == "" {
 		return clockState{}, nil
 	}
-	offset, err := loadgen.MeasureClock(ctx, newHTTPClient(), to.clock, bootID)
+	offset, err := loadgen.MeasureClock(ctx, to.client, to.clock, bootID)
 	if err != nil {
 		if ctx.Err() != nil {
 			return clockState{}, err
@@ -171,7 +173,7 @@ func (p *plan) play(ctx context.Context, round uint32, generator *intent.Generat
 	seen := make(chan loadgen.CapObservation, 1)
 	observe := func(start time.Time, progress func() loadgen.Progress) {
 		if to.caps != "" {
-			router := loadgen.Router{URL: to.caps, Poll: time.Duration(p.scenario.RouterPoll), Offers: generator.Spec().Offers, Client: newHTTPClient()}
+			router := loadgen.Router{URL: to.caps, Poll: time.Duration(p.scenario.RouterPoll), Offers: generator.Spec().Offers, Client: to.client}
 			go func() { seen <- router.Watch(watch, start) }()
 		}
 		if set.observe != nil {
@@ -248,7 +250,7 @@ func (p *plan) judge(ctx context.Context, generator *intent.Generator, cells []a
 		m.partners = audit.NewJudge(p.auditConfig(generator, cells, m)).Sheet().Partners
 		return nil
 	}
-	ledger := loadgen.NewLedger(to.ledger, to.columns, runID(generator), newHTTPClient())
+	ledger := loadgen.NewLedger(to.ledger, to.columns, runID(generator), to.client)
 	drain := loadgen.Drain{Settle: set.settle, Max: set.drainMax}
 	judge, err := drain.Judge(ctx, ledger, p.auditConfig(generator, cells, m))
 	if errors.Is(err, loadgen.ErrDrain) {

@@ -24,16 +24,16 @@ import (
 // plan is scenario and profile turned into what the packages below need. It
 // is checked as a whole before anything starts.
 type plan struct {
-	scenario   scenarios.Scenario
-	profile    profiles.Profile
-	spec       intent.Spec // of run number 0 of this plan
-	templates  []postback.Template
-	clicks     clickFile
-	warmup     time.Duration
-	replay     []schedule.Replayed
-	speed      float64
-	untimed    bool // the replayed requests carry no times
-	grace      time.Duration
+	scenario  scenarios.Scenario
+	profile   profiles.Profile
+	spec      intent.Spec // of run number 0 of this plan
+	templates []postback.Template
+	clicks    clickFile
+	warmup    time.Duration
+	replay    []schedule.Replayed
+	speed     float64
+	atRate    bool // the replayed requests carry no times of their own
+	grace     time.Duration
 }
 
 // tailGrace is how long after the last due time a run waits for stragglers,
@@ -157,7 +157,7 @@ func (p *plan) generator(round uint32) (*intent.Generator, error) {
 
 // schedule returns the due times of a round.
 func (p *plan) schedule(round uint32) (schedule.Schedule, error) {
-	if p.replay != nil && !p.untimed {
+	if p.replay != nil && !p.atRate {
 		return schedule.Replay(p.replay, p.speed)
 	}
 	rate, duration := p.scenario.Arrivals.RatePerS, int64(p.scenario.Duration)
@@ -205,9 +205,10 @@ func (p *plan) partners(to connection) ([]loadgen.Partner, error) {
 	}
 	var secure *tls.Config
 	if useTLS {
-		if secure, err = tlsConfig(to, host); err != nil {
+		if secure, err = to.tlsConfig(); err != nil {
 			return nil, err
 		}
+		secure.ServerName = hostOnly(host)
 	}
 	var list []loadgen.Partner
 	for i := range p.scenario.Partners {
@@ -239,18 +240,19 @@ func retryPolicy(habits *profiles.Partner) (intent.RetryPolicy, error) {
 	return policy, nil
 }
 
-func tlsConfig(to connection, host string) (*tls.Config, error) {
-	config := &tls.Config{ServerName: hostOnly(host), InsecureSkipVerify: to.insecure, ClientSessionCache: tls.NewLRUClientSessionCache(0)}
-	if to.caFile == "" {
+// tlsConfig says which certificates are believed.
+func (c connection) tlsConfig() (*tls.Config, error) {
+	config := &tls.Config{InsecureSkipVerify: c.insecure, ClientSessionCache: tls.NewLRUClientSessionCache(0)}
+	if c.caFile == "" {
 		return config, nil
 	}
-	pem, err := os.ReadFile(to.caFile)
+	pem, err := os.ReadFile(c.caFile)
 	if err != nil {
 		return nil, fmt.Errorf("--ca: %w", err)
 	}
 	config.RootCAs = x509.NewCertPool()
 	if !config.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("--ca: no PEM certificate in %s", to.caFile)
+		return nil, fmt.Errorf("--ca: no PEM certificate in %s", c.caFile)
 	}
 	return config, nil
 }

@@ -6,11 +6,17 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/postbench/postbench/internal/intent"
 )
 
-const maxErrorText = 300
+const (
+	maxErrorText = 300
+	// populateTimeout bounds the load of each part, so that a server that hangs
+	// does not hang the run.
+	populateTimeout = 5 * time.Minute
+)
 
 // populate tells a server the offers, keys and clicks of a run.
 func populate(ctx context.Context, client *http.Client, base string, generator *intent.Generator, n uint64) error {
@@ -32,6 +38,8 @@ func populate(ctx context.Context, client *http.Client, base string, generator *
 
 // post streams what write gives; nothing is held in memory.
 func post(ctx context.Context, client *http.Client, url string, write func(io.Writer) error) error {
+	ctx, cancel := context.WithTimeout(ctx, populateTimeout)
+	defer cancel()
 	reader, writer := io.Pipe()
 	go func() { writer.CloseWithError(write(writer)) }()
 	defer reader.Close()
@@ -47,7 +55,7 @@ func post(ctx context.Context, client *http.Client, url string, write func(io.Wr
 	defer response.Body.Close()
 	text, _ := io.ReadAll(io.LimitReader(response.Body, maxErrorText))
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answered %s: %s", url, response.Status, strings.TrimSpace(string(text)))
+		return fmt.Errorf("%s answered %s: %s", url, response.Status, strings.Join(strings.Fields(string(text)), " "))
 	}
 	return nil
 }

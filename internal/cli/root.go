@@ -38,8 +38,11 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	root.SetOut(out)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
-	if err == nil && out.err != nil {
+	switch {
+	case err == nil && out.err != nil:
 		err = fmt.Errorf("standard output: %w", out.err)
+	case exitCode(err) == exitUsage && ctx.Err() != nil:
+		err = errors.New("interrupted before there was anything to report")
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, errorText(err))
@@ -97,8 +100,8 @@ measured; 3 inconclusive; 4 the measurement cannot be trusted.`,
 
   # your own server, your own postback
   postbench run --url 'http://127.0.0.1:8080/pb?cid={click_id}&sum={payout}' --rate 500 --duration 30s`,
-		Args:          unknownVerb,
-		RunE:          func(command *cobra.Command, _ []string) error { return command.Help() },
+		Args:                       unknownVerb,
+		RunE:                       func(command *cobra.Command, _ []string) error { return command.Help() },
 		SilenceUsage:               true,
 		SilenceErrors:              true,
 		SuggestionsMinimumDistance: suggestDistance,

@@ -14,7 +14,7 @@ import (
 
 	"github.com/postbench/postbench/internal/machine"
 	"github.com/postbench/postbench/internal/proc"
-	"github.com/postbench/postbench/loadgen/audit"
+	"github.com/postbench/postbench/internal/strictyaml"
 	"github.com/postbench/postbench/refserver"
 	"github.com/postbench/postbench/reports"
 )
@@ -87,7 +87,7 @@ timeout 10 s, no retries, unbounded connections, no faults.`,
 }
 
 func run(ctx context.Context, f *runFlags, stdout, stderr io.Writer) error {
-	p, to, err := f.prepare()
+	p, to, composition, err := f.prepare()
 	if err != nil {
 		return err
 	}
@@ -100,71 +100,97 @@ func run(ctx context.Context, f *runFlags, stdout, stderr io.Writer) error {
 	defer watch.end()
 	f.settings.observe, f.settings.bootID = watch.observe, machine.Read().BootID
 
-	name := "target"
-	var composition *refserver.Composition
-	if f.variant != "" {
-		c, err := refserver.LoadVariant(f.variant)
-		if err != nil {
-			return err
-		}
-		composition, name = &c, c.Name
-	}
 	m, err := measureAt(ctx, p, 0, composition, to, &f.settings, dir, dir.statePath(), stderr)
 	watch.end()
 	if err != nil {
 		return err
 	}
-	m.variant, m.counted = name, true
+	m.variant, m.counted = "target", true
+	if composition != nil {
+		m.variant = composition.Name
+	}
 	result, err := p.result([]reports.Variant{p.described(m, composition)}, &f.settings)
 	if err != nil {
-		return err
+		return &exitError{code: exitInvalid, err: err}
 	}
 	result.Interrupted = m.outcome.Interrupted
 	if err := dir.keep(p, m, result); err != nil {
 		return &exitError{code: exitInvalid, err: err}
 	}
 	fmt.Fprint(stdout, reports.Summary(result.Variants[0]))
+	if result.Interrupted {
+		fmt.Fprintf(stdout, "interrupted after %v: the figures are of that part of the run\n", m.outcome.Duration.Round(time.Millisecond))
+	}
 	if !result.Variants[0].Validity.Valid() {
 		return invalid("the measurement cannot be trusted, see validity above")
 	}
 	return nil
 }
 
-// prepare checks all input and changes nothing.
-func (f *runFlags) prepare() (*plan, *target, error) {
+// prepare checks all input and changes nothing. The composition is nil for a
+// server of the user's own, the target for a variant.
+func (f *runFlags) prepare() (*plan, *target, *refserver.Composition, error) {
+	if err := f.check(); err != nil {
+		return nil, nil, nil, err
+	}
+	f.traffic.recorded = f.replay.file != ""
+	p, err := newPlan(&f.traffic, &f.own, time.Now())
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if err := f.replay.load(p, &f.traffic); err != nil {
+		return nil, nil, nil, err
+	}
+	if f.variant != "" {
+		c, err := refserver.LoadVariant(f.variant)
+		return p, nil, &c, err
+	}
+	to, err := f.target()
+	return p, to, nil, err
+}
+
+// check finds flags that contradict each other.
+func (f *runFlags) check() error {
 	if err := f.own.resolve(); err != nil {
-		return nil, nil, err
+		return err
 	}
 	switch {
 	case f.own.origin == "" && f.variant == "":
-		return nil, nil, errors.New("run needs --target, --url or --variant (see: postbench run --help)")
+		return errors.New("run needs --target, --url or --variant; see: postbench run --help")
 	case f.own.origin != "" && f.variant != "":
-		return nil, nil, errors.New("--variant starts a server of its own; leave out --target and --url")
+		return errors.New("--variant starts a server of its own: leave out --target and --url")
 	case f.settings.engine != engineNative && f.settings.engine != engineVegeta:
-		return nil, nil, fmt.Errorf("--engine %q: want %s or %s", f.settings.engine, engineNative, engineVegeta)
+		return errors.New(strictyaml.Unknown("engine", f.settings.engine, []string{engineNative, engineVegeta}))
+	case f.ledger != "" && f.replay.file != "":
+		return errors.New("--replay sends recorded postbacks, whose rows cannot be told from older ones: leave out --ledger")
 	}
-	p, err := newPlan(&f.traffic, &f.own, time.Now())
+	for _, flag := range []string{"ledger", "columns", "caps", "clock", "populate", "ca", "insecure"} {
+		if f.variant != "" && f.traffic.given(flag) {
+			return fmt.Errorf("--%s describes a server of your own; --variant starts one that is known: leave it out", flag)
+		}
+	}
+	return f.settings.check()
+}
+
+// target is the user's own server.
+func (f *runFlags) target() (*target, error) {
+	columns, err := columnsOf(f.ledger, f.columns)
 	if err != nil {
-		return nil, nil, err
-	}
-	if err := f.replay.load(p, &f.traffic); err != nil {
-		return nil, nil, err
-	}
-	columns, err := audit.ParseColumns(f.columns)
-	if err != nil {
-		return nil, nil, fmt.Errorf("--columns: %w", err)
+		return nil, err
 	}
 	to := &target{
 		connection: connection{origin: f.own.origin, caFile: f.caFile, insecure: f.insecure},
 		ledger:     f.ledger, columns: columns, caps: f.caps, clock: f.clock, populate: f.populate,
 	}
+	secure, err := to.tlsConfig()
+	if err != nil {
+		return nil, err
+	}
+	to.client = newHTTPClient(secure)
 	if to.clock == "" {
 		to.clock = clockOf(f.ledger)
 	}
-	if f.ledger != "" && p.replay != nil {
-		return nil, nil, errors.New("--replay sends recorded postbacks, whose rows cannot be told from older ones: leave out --ledger")
-	}
-	return p, to, nil
+	return to, nil
 }
 
 // clockOf guesses the clock of a ledger's server; a server without one is
@@ -180,7 +206,7 @@ func clockOf(ledger string) string {
 // measureAt measures the composition in a server of its own, or the target
 // when there is none. The run's memory is kept at statePath, or nowhere for
 // longer than the measurement when that is empty.
-func measureAt(ctx context.Context, p *plan, round uint32, c *refserver.Composition, to *target, set *settings, dir *outDir, statePath string, stderr io.Writer) (m *measurement, err error) {
+func measureAt(ctx context.Context, p *plan, round uint32, c *refserver.Composition, to *target, set *settings, dir *outDir, statePath string, stderr io.Writer) (*measurement, error) {
 	scratch, err := dir.scratch()
 	if err != nil {
 		return nil, err
@@ -189,15 +215,23 @@ func measureAt(ctx context.Context, p *plan, round uint32, c *refserver.Composit
 	if statePath == "" {
 		statePath = filepath.Join(scratch, stateFile)
 	}
-	if c != nil {
-		s, own, err := startServer(ctx, *c, scratch, stderr)
-		if err != nil {
-			return nil, err
-		}
-		defer func() { err = errors.Join(err, s.stop(context.WithoutCancel(ctx))) }()
-		to = own
+	if c == nil {
+		return p.measure(ctx, round, to, set, statePath)
 	}
-	return p.measure(ctx, round, to, set, statePath)
+	s, own, err := startServer(ctx, *c, scratch, stderr)
+	if err != nil {
+		return nil, err
+	}
+	m, err := p.measure(ctx, round, own, set, statePath)
+	stopErr := s.stop(context.WithoutCancel(ctx))
+	switch {
+	case stopErr == nil:
+		return m, err
+	case err != nil:
+		return nil, fmt.Errorf("%w; %w", err, stopErr)
+	}
+	m.invalid = append(m.invalid, stopErr.Error())
+	return m, nil
 }
 
 // described adds what the architecture says of itself.
@@ -216,7 +250,8 @@ func (p *plan) described(m *measurement, c *refserver.Composition) reports.Varia
 type outDir struct {
 	path string
 	temp *proc.RunDir
-	own  bool
+	own  bool // path is the user's
+	made bool // and was not there before
 	kept bool
 }
 
@@ -236,11 +271,13 @@ func openOut(path string) (*outDir, error) {
 			return nil, fmt.Errorf("--out: %s already holds a run (%s); name another directory", path, name)
 		}
 	}
+	_, err = os.Stat(path)
+	made := errors.Is(err, os.ErrNotExist)
 	if err := os.MkdirAll(path, 0o755); err != nil {
 		temp.Close()
 		return nil, fmt.Errorf("--out: %w", err)
 	}
-	d.path, d.own = path, true
+	d.path, d.own, d.made = path, true, made
 	return d, nil
 }
 
@@ -269,6 +306,8 @@ func (d *outDir) discard() {
 	if d.own && !d.kept {
 		os.Remove(d.statePath())
 		os.Remove(filepath.Join(d.path, manifestFile))
+	}
+	if d.made && !d.kept {
 		os.Remove(d.path) // only if it is empty
 	}
 	d.temp.Close()

@@ -55,23 +55,23 @@ func startServer(ctx context.Context, composition refserver.Composition, dir str
 	base := "http://" + child.Addr()
 	to := &target{
 		connection: connection{origin: base}, ledger: base + "/ledger", caps: base, clock: base + "/clock",
-		populate: base + "/population", cpu: child.CPUTime,
+		populate: base + "/population", client: newHTTPClient(nil), cpu: child.CPUTime,
 	}
-	if to.components, err = components(ctx, base); err != nil {
+	if to.components, err = to.askComponents(ctx); err != nil {
 		return nil, nil, errors.Join(err, child.Stop(context.WithoutCancel(ctx)))
 	}
 	return &server{child: child, dir: dir}, to, nil
 }
 
-// components asks a reference server what it really runs on.
-func components(ctx context.Context, base string) ([]reports.Component, error) {
+// askComponents asks a reference server what it really runs on.
+func (to *target) askComponents(ctx context.Context) ([]reports.Component, error) {
 	ctx, cancel := context.WithTimeout(ctx, httpTimeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/components", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, to.origin+"/components", nil)
 	if err != nil {
 		return nil, err
 	}
-	response, err := newHTTPClient().Do(request)
+	response, err := to.client.Do(request)
 	if err != nil {
 		return nil, fmt.Errorf("ask the server for its components: %w", err)
 	}

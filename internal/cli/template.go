@@ -55,6 +55,9 @@ func (o *ownTemplate) resolveTarget() error {
 	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
 		return fmt.Errorf("--target %q: want http://host:port or https://host", o.target)
 	}
+	if parsed.User != nil || parsed.Fragment != "" {
+		return fmt.Errorf("--target %q: a user name and a fragment are never sent; with --url you can send an Authorization --header", o.target)
+	}
 	if parsed.RawQuery != "" {
 		return fmt.Errorf("--target %q has a query; describe your own postback with --url instead", o.target)
 	}

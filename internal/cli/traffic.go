@@ -31,6 +31,9 @@ type traffic struct {
 
 	// given says whether a flag was given at all: 0 is a value too.
 	given func(flag string) bool
+	// recorded: the length of the run, to which the warm-up is held, comes
+	// from a recording and not from the scenario.
+	recorded bool
 }
 
 func (t *traffic) register(flags *pflag.FlagSet, defaultScenario string) {
@@ -65,7 +68,7 @@ func (t *traffic) load() (scenarios.Scenario, profiles.Profile, error) {
 	if t.given("duration") {
 		scenario.Duration = strictyaml.Duration(t.duration)
 	}
-	if t.given("warmup") {
+	if t.given("warmup") && !t.recorded {
 		scenario.Warmup = strictyaml.Duration(t.warmup)
 	} else if scenario.Warmup >= scenario.Duration {
 		scenario.Warmup = scenario.Duration / 5 // of a --duration shorter than what the scenario meant

@@ -66,14 +66,15 @@ func (s VerdictSet) String() string {
 	return strings.Join(words, "|")
 }
 
-// Admissible is the set of verdicts that a correct server may give to the
-// first row of an intent, whose attempts ran from firstUnixS to lastUnixS
-// (Unix seconds, on the clock of the machine that sent them). It is empty for
+// Admissible is the set of verdicts that a correct server may give to a row of
+// an intent, whose attempts reached it between firstUnixS and lastUnixS (whole
+// Unix seconds on the server's clock, rounded down). It is empty for
 // illegitimate intents: any row is wrong.
 //
 // An offer with a cap admits over_cap, because only the counts per cap window
 // are determined, not which postback of a burst is the hundredth. An attempt
-// that straddles the end of the attribution window admits both sides.
+// that straddles the end of the attribution window admits both sides, and so
+// does a click of the user's own, whose age is not known.
 func (g *Generator) Admissible(it *Intent, firstUnixS, lastUnixS int64) VerdictSet {
 	switch {
 	case !it.Kind.Legitimate():
@@ -86,16 +87,17 @@ func (g *Generator) Admissible(it *Intent, firstUnixS, lastUnixS int64) VerdictS
 	offer := &g.spec.Offers[it.Offer]
 	inTime := SetOf(Billable)
 	switch {
-	case it.Payout == 0:
+	case !it.Payable():
 		inTime = SetOf(NonBillable)
 	case offer.Cap > 0:
 		inTime = SetOf(Billable, OverCap)
 	}
-	if offer.AttributionWindowS == 0 || g.spec.Clicks != nil {
-		return inTime // the age of the user's own clicks is not known
-	}
 	lateFrom := g.ClickUnixS(it.Index) + offer.AttributionWindowS
 	switch {
+	case offer.AttributionWindowS == 0:
+		return inTime
+	case g.spec.Clicks != nil:
+		return inTime | SetOf(Late)
 	case firstUnixS > lateFrom:
 		return SetOf(Late)
 	case lastUnixS >= lateFrom:

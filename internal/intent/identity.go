@@ -41,7 +41,9 @@ type Codec struct {
 // NewCodec returns the codec of a seed and a domain.
 func NewCodec(seed uint64, domain Domain) Codec {
 	c := Codec{encoding: base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)}
-	state := mix64(seed) ^ mix64(uint64(domain))
+	// Not mix64(seed) ^ mix64(domain): that gives seed 1's txids the keys of
+	// seed 2's click ids.
+	state := mix64(mix64(seed) + uint64(domain))
 	for i := range c.keys {
 		state = mix64(state)
 		c.keys[i] = state

@@ -56,8 +56,8 @@ func (r Reason) String() string {
 type RetryPolicy struct {
 	// DelaysNs are the waits after the end of attempt 1, 2, …, in ns.
 	DelaysNs []int64
-	// On says which outcomes are tried again. A refusal counts as
-	// OnServerError for status 500 to 599 and as OnRefused otherwise.
+	// These say which outcomes are tried again. A refusal with status 500 to
+	// 599 counts as a server error.
 	OnTimeout, OnServerError, OnRefused, OnError bool
 }
 

@@ -1,11 +1,12 @@
 package intent
 
 import (
-	"bufio"
 	"crypto/sha256"
+	"encoding/csv"
 	"encoding/hex"
 	"fmt"
 	"io"
+	"strconv"
 
 	"github.com/postbench/postbench/internal/postback"
 )
@@ -14,41 +15,46 @@ import (
 // click_id,offer_id,clicked_unix_s. Unknown clicks are left out; that is what
 // makes them unknown.
 func (g *Generator) WriteClicks(w io.Writer, n uint64) error {
-	out := bufio.NewWriter(w)
-	fmt.Fprintln(out, "click_id,offer_id,clicked_unix_s")
+	out := csv.NewWriter(w)
+	err := out.Write([]string{"click_id", "offer_id", "clicked_unix_s"})
 	var it Intent
-	for i := range n {
-		g.At(i, &it)
-		if it.Kind == UnknownClick {
-			continue
-		}
-		if _, err := fmt.Fprintf(out, "%s,%s,%d\n", it.ClickID, g.spec.Offers[it.Offer].ID, g.ClickUnixS(i)); err != nil {
-			return fmt.Errorf("write clicks: %w", err)
+	for i := uint64(0); i < n && err == nil; i++ {
+		if g.At(i, &it); it.Kind != UnknownClick {
+			err = out.Write([]string{string(it.ClickID), g.spec.Offers[it.Offer].ID, strconv.FormatInt(g.ClickUnixS(i), 10)})
 		}
 	}
-	return out.Flush()
+	return finish(out, "clicks")
 }
 
 // WriteOffers writes the offers as CSV:
 // offer_id,cap,payout,currency,attribution_window_s (cap and window 0: none).
 func (g *Generator) WriteOffers(w io.Writer) error {
-	out := bufio.NewWriter(w)
-	fmt.Fprintln(out, "offer_id,cap,payout,currency,attribution_window_s")
+	out := csv.NewWriter(w)
+	out.Write([]string{"offer_id", "cap", "payout", "currency", "attribution_window_s"})
 	for _, o := range g.spec.Offers {
-		fmt.Fprintf(out, "%s,%d,%s,%s,%d\n", o.ID, o.Cap, o.Payout, o.Currency, o.AttributionWindowS)
+		out.Write([]string{o.ID, strconv.FormatInt(o.Cap, 10), o.Payout.String(), o.Currency.String(), strconv.FormatInt(o.AttributionWindowS, 10)})
 	}
-	return out.Flush()
+	return finish(out, "offers")
 }
 
 // WriteKeys writes the partners' signing keys as CSV: kid,secret_hex. They
 // are made from the seed and protect nothing but this benchmark.
 func (g *Generator) WriteKeys(w io.Writer) error {
-	out := bufio.NewWriter(w)
-	fmt.Fprintln(out, "kid,secret_hex")
+	out := csv.NewWriter(w)
+	out.Write([]string{"kid", "secret_hex"})
 	for _, p := range g.spec.Partners {
-		fmt.Fprintf(out, "%s,%s\n", p.Name, hex.EncodeToString(g.Secret(p.Name)))
+		out.Write([]string{p.Name, hex.EncodeToString(g.Secret(p.Name))})
 	}
-	return out.Flush()
+	return finish(out, "keys")
+}
+
+// finish flushes; the writer keeps the first error of all writes until here.
+func finish(out *csv.Writer, what string) error {
+	out.Flush()
+	if err := out.Error(); err != nil {
+		return fmt.Errorf("write %s: %w", what, err)
+	}
+	return nil
 }
 
 // Secret is the signing secret of a partner, 32 bytes.

@@ -26,7 +26,6 @@ const (
 	saltEvent
 	saltDuplicate
 	saltDuplicateDelay
-	saltPayout
 	saltClickAge
 	saltMalformation
 )
@@ -43,21 +42,26 @@ func (d draws) exponential(s salt) float64 {
 	return -math.Log(1 - d.uniform(s))
 }
 
-// cumulative turns weights into the running sums that pick reads. The last
-// sum is forced to 1, so that rounding can never pick past the end.
+// cumulative turns weights, of which at least one is positive, into the running
+// sums that pick reads. The sums from the last positive weight on are forced to
+// 1, so that rounding picks neither past the end nor what has no weight.
 func cumulative(weights []float64) []float64 {
 	var total float64
-	for _, w := range weights {
+	last := 0
+	for i, w := range weights {
 		total += w
+		if w > 0 {
+			last = i
+		}
 	}
 	sums := make([]float64, len(weights))
 	var sum float64
 	for i, w := range weights {
 		sum += w / total
-		sums[i] = sum
-	}
-	if n := len(sums); n > 0 {
-		sums[n-1] = 1
+		sums[i] = min(sum, 1)
+		if i >= last {
+			sums[i] = 1
+		}
 	}
 	return sums
 }

@@ -13,15 +13,12 @@ type recordDecoder struct {
 	err        *CorruptError
 }
 
-// zeros is what reads of at most its length return after an error; read only.
-var zeros [8]byte
-
 // bytes reads n bytes. Its result's capacity ends with it.
 func (d *recordDecoder) bytes(field string, n int) []byte {
 	d.field, d.fieldStart = field, d.offset
 	d.expect(n <= len(d.rest), "the record ends here")
 	if d.err != nil {
-		return zeros[:min(n, len(zeros))]
+		return make([]byte, n) // n is a field's size or a length that was checked
 	}
 	b := d.rest[:n:n]
 	d.rest = d.rest[n:]

@@ -33,6 +33,7 @@ type ParseError struct {
 	Reason error  // one of the sentinels, or an error that wraps one
 }
 
+// Error implements error.
 func (e *ParseError) Error() string {
 	switch {
 	case e.Param == "" && errors.Is(e.Reason, ErrUnknownKey):

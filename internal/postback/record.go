@@ -31,6 +31,7 @@ type CorruptError struct {
 	Reason string
 }
 
+// Error implements error.
 func (e *CorruptError) Error() string {
 	return fmt.Sprintf("postback: record: %s at byte %d: %s", e.Field, e.Offset, e.Reason)
 }

@@ -21,13 +21,12 @@ func accountExperiment() experiment {
 		claim: "A target that acks everything but stores only 99 % and stores 0.5 % twice is reported as exactly that, to the postback; a row that nobody sent, billing over the cap and a changed payout are each caught under their own name.",
 		run: func(ctx context.Context, l *lab) (finding, error) {
 			f := finding{holds: true, short: "a figure differs from what the target did"}
-			scenario := filepath.Join(l.dir, "capped.yaml")
-			if err := os.WriteFile(scenario, fmt.Appendf(nil, cappedScenario, labCap), 0o600); err != nil {
-				return finding{}, err
-			}
 			t := newTable("target", "figure", "reported", "what the target did")
 			for _, c := range liars() {
-				c.options.Caps = map[string]int64{"only": labCap}
+				scenario, err := c.scenario(l.dir)
+				if err != nil {
+					return finding{}, err
+				}
 				target, err := labtarget.Start(c.options)
 				if err != nil {
 					return finding{}, err
@@ -78,20 +77,23 @@ func liars() []liar {
 		{"stores 99 %, 0.5 % twice", labtarget.Options{LoseEvery: 100, TwiceEvery: 200}, []figure{lost, twice}},
 		{"invents rows", labtarget.Options{PhantomEvery: 1000}, []figure{phantom}},
 		{"changes payouts", labtarget.Options{ChangePayoutEvery: 500}, []figure{payout}},
-		{"bills over the cap", labtarget.Options{BillOverCap: true}, []figure{over}},
+		{"bills over the cap", labtarget.Options{BillOverCap: true, Caps: map[string]int64{"only": 2000}}, []figure{over}},
 	}
 }
 
-// cappedScenario has one offer whose cap the run passes.
-const cappedScenario = `name: capped
-about: one plain partner, one offer with a cap of 2,000
+// accountScenario has one offer, whose cap is the target's (0: none).
+const accountScenario = `name: account
+about: one plain partner and one offer
 arrivals: {process: constant, rate_per_s: 1000}
 duration: 10s
 partners: [{name: lab, profile: plain, share: 1}]
 offers: [{id: only, share: 1, payout: 12.5, currency: EUR, cap: %d}]
 `
 
-const labCap = 2000
+func (c *liar) scenario(dir string) (path string, err error) {
+	path = filepath.Join(dir, "account.yaml")
+	return path, os.WriteFile(path, fmt.Appendf(nil, accountScenario, c.options.Caps["only"]), 0o600)
+}
 
 // pauseExperiment stops the generator in the middle of a run.
 func pauseExperiment() experiment {

@@ -28,6 +28,9 @@ func ms(us *float64) string {
 	if us == nil {
 		return "unacked"
 	}
+	if *us >= 1e6 {
+		return fmt.Sprintf("%.0f ms", *us/1e3)
+	}
 	return fmt.Sprintf("%.3g ms", *us/1e3)
 }
 

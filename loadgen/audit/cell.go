@@ -1,18 +1,23 @@
 package audit
 
-import "github.com/postbench/postbench/internal/intent"
+import (
+	"math"
+
+	"github.com/postbench/postbench/internal/intent"
+	"github.com/postbench/postbench/internal/postback"
+)
 
 // CellBytes is the size of the state kept per intent.
 const CellBytes = 64
 
 // MaxAttempts is the highest number of attempts per intent that a Cell can
-// count.
-const MaxAttempts = 255
+// count, the deliberate duplicate included.
+const MaxAttempts = math.MaxUint8
 
 // Cell is what the run remembers of one intent. The loop fills the first part;
-// the judge fills the rest from the ledger. Times are ns since the run's
-// start. The struct is the file format of state.bin, see FORMAT.md; field
-// order and size are fixed.
+// the judge fills the rest from the ledger, in a way that does not depend on
+// the order of the rows. Times are ns since the run's start. The struct is the
+// file format of state.bin, see FORMAT.md; field order and size are fixed.
 type Cell struct {
 	DueNs        int64 // due time of the first attempt
 	DispatchedNs int64 // the first attempt got its connection slot
@@ -26,12 +31,14 @@ type Cell struct {
 	LastOutcome  uint8  // intent.Outcome of the last attempt
 	_            uint8
 
-	RecordedUnixNs int64 // of the first row, Unix ns; 0 = the ledger does not say
-	Rows           uint8 // rows other than duplicate and conflict, saturating
-	BillableRows   uint8 // of these billable, saturating
-	FirstVerdict   uint8 // intent.Verdict of the first row
-	Marks          uint8
-	_              [12]byte
+	RecordedUnixNs int64  // earliest of the rows, Unix ns; 0 = the ledger does not say
+	Rows           uint8  // rows other than duplicate and conflict, saturating
+	BillableRows   uint8  // of these billable, saturating
+	Verdicts       uint8  // of these: intent.VerdictSet without bit 0
+	Marks          uint8  // what the judge found
+	CapWindow      uint32 // number of the cap window in the judge's book + 1, 0 = none
+	// BilledMicros is the sum of the billable rows in the intent's currency.
+	BilledMicros postback.Money
 }
 
 // Flags of a Cell that the loop sets.
@@ -49,6 +56,7 @@ const (
 	markDuplicateRow
 	markConflictRow
 	markForged
+	markBilled // a billable row in the intent's currency
 )
 
 // Dispatched notes the start of an attempt.
@@ -56,16 +64,15 @@ func (c *Cell) Dispatched(atNs int64) {
 	if c.Attempts == 0 {
 		c.DispatchedNs = atNs
 	}
-	if c.Attempts < MaxAttempts {
-		c.Attempts++
-	}
+	c.Attempts = saturate(c.Attempts)
 }
 
 // Ended notes the end of an attempt. first says whether it was the intent's
 // first one.
 func (c *Cell) Ended(atNs int64, outcome intent.Outcome, status int, first bool) {
-	c.LastEndNs = max(c.LastEndNs, atNs)
-	c.LastOutcome, c.LastStatus = uint8(outcome), uint16(status)
+	if atNs >= c.LastEndNs {
+		c.LastEndNs, c.LastOutcome, c.LastStatus = atNs, uint8(outcome), uint16(status)
+	}
 	if outcome != intent.Acked {
 		return
 	}
@@ -75,9 +82,7 @@ func (c *Cell) Ended(atNs int64, outcome intent.Outcome, status int, first bool)
 	if c.Acked == 0 || atNs < c.AckNs {
 		c.AckNs = atNs
 	}
-	if c.Acked < MaxAttempts {
-		c.Acked++
-	}
+	c.Acked = saturate(c.Acked)
 	c.Reason = uint8(intent.NoReason)
 }
 
@@ -89,8 +94,28 @@ func (c *Cell) GaveUp(reason intent.Reason) {
 	}
 }
 
+// sent reports whether the server can know of the intent at all.
+func (c *Cell) sent() bool { return c.Flags&Released != 0 && c.Attempts > 0 }
+
+// inLedger reports whether any row was taken.
+func (c *Cell) inLedger() bool {
+	return c.Rows > 0 || c.Marks&(markDuplicateRow|markConflictRow|markForged) != 0
+}
+
+// verdicts are those of the rows that Rows counts.
+func (c *Cell) verdicts() intent.VerdictSet { return intent.VerdictSet(c.Verdicts) << 1 }
+
+func (c *Cell) addVerdict(v intent.Verdict) { c.Verdicts |= uint8(intent.SetOf(v) >> 1) }
+
 // forgetLedger clears what an earlier judgement wrote, so that a run can be
 // judged again.
 func (c *Cell) forgetLedger() {
-	c.RecordedUnixNs, c.Rows, c.BillableRows, c.FirstVerdict, c.Marks = 0, 0, 0, 0, 0
+	c.RecordedUnixNs, c.Rows, c.BillableRows, c.Verdicts, c.Marks, c.CapWindow, c.BilledMicros = 0, 0, 0, 0, 0, 0, 0
+}
+
+func saturate(n uint8) uint8 {
+	if n == math.MaxUint8 {
+		return n
+	}
+	return n + 1
 }

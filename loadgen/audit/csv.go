@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/postbench/postbench/internal/intent"
 )
 
 // Columns maps the ledger's field names to the header of a CSV export. A field
@@ -35,6 +38,9 @@ func ParseColumns(text string) (Columns, error) {
 		if !slices.Contains(ledgerFields(), field) {
 			return nil, fmt.Errorf("column mapping %q: no field %q; fields: %s", pair, field, strings.Join(ledgerFields(), ", "))
 		}
+		if _, mapped := columns[field]; mapped {
+			return nil, fmt.Errorf("column mapping %q: %s is mapped twice", pair, field)
+		}
 		columns[field] = header
 	}
 	return columns, nil
@@ -43,37 +49,77 @@ func ParseColumns(text string) (Columns, error) {
 // ReadCSV calls visit for every row of a CSV ledger with a header line. Only
 // click_id is required; without a verdict column every row counts as
 // billable. Times are Unix seconds, ms, µs or ns (told apart by their size),
-// RFC 3339, or "2006-01-02 15:04:05.999" in UTC. Errors name source and line.
+// RFC 3339, or "2006-01-02 15:04:05.999", in UTC unless "+02" or "+02:00"
+// follows. Errors name source and line.
 func ReadCSV(source string, r io.Reader, columns Columns, visit func(*Row)) error {
-	reader := csv.NewReader(r)
+	limited := &rowLimit{r: r}
+	reader := csv.NewReader(limited)
 	reader.ReuseRecord = true
-	header, err := reader.Read()
+	line := 0
+	fail := func(err error) error {
+		return fmt.Errorf("%w: %s:%d: %w", ErrLedger, source, line, err)
+	}
+	next := func() ([]string, error) {
+		limited.left = maxRowBytes
+		record, err := reader.Read()
+		var syntax *csv.ParseError
+		switch {
+		case errors.As(err, &syntax):
+			line, err = syntax.Line, syntax.Err
+		case err != nil:
+			line++
+		default:
+			line, _ = reader.FieldPos(0)
+		}
+		return record, err
+	}
+	header, err := next()
+	if errors.Is(err, io.EOF) {
+		err = errors.New("no header line")
+	}
 	if err != nil {
-		return fmt.Errorf("%w: %s: no header line: %w", ErrLedger, source, err)
+		return fail(err)
 	}
 	positions, err := locate(header, columns)
 	if err != nil {
-		return fmt.Errorf("%w: %s:1: %w", ErrLedger, source, err)
+		return fail(err)
 	}
 	for {
-		record, err := reader.Read()
+		record, err := next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("%w: %s: %w", ErrLedger, source, err)
+			return fail(err)
 		}
 		row, err := csvRow(record, positions)
 		if err != nil {
-			line, _ := reader.FieldPos(0)
-			return fmt.Errorf("%w: %s:%d: %w", ErrLedger, source, line, err)
+			return fail(err)
 		}
 		visit(&row)
 	}
 }
 
+// rowLimit bounds what is read for one row, whatever its quotes enclose. The
+// CSV reader reads ahead, so the bound is not exact.
+type rowLimit struct {
+	r    io.Reader
+	left int
+}
+
+// Read implements io.Reader.
+func (l *rowLimit) Read(p []byte) (int, error) {
+	if l.left <= 0 {
+		return 0, fmt.Errorf("row longer than %d bytes", maxRowBytes)
+	}
+	n, err := l.r.Read(p)
+	l.left -= n
+	return n, err
+}
+
 // locate returns the column of each ledger field; absent fields are left out.
 func locate(header []string, columns Columns) (map[string]int, error) {
+	header[0] = strings.TrimPrefix(header[0], "\uFEFF") // spreadsheets write it
 	positions := map[string]int{}
 	for _, field := range ledgerFields() {
 		name, mapped := columns[field]
@@ -81,12 +127,15 @@ func locate(header []string, columns Columns) (map[string]int, error) {
 			name = field
 		}
 		position := slices.Index(header, name)
-		if position < 0 && (mapped || field == "click_id") {
-			return nil, fmt.Errorf("no column %q for %s; columns: %s (map them with --columns %s=…)", name, field, strings.Join(header, ", "), field)
+		switch {
+		case position < 0 && (mapped || field == "click_id"):
+			return nil, fmt.Errorf("no column %q for %s; columns: %.200s (map them with --columns %s=…)", name, field, strings.Join(header, ", "), field)
+		case position < 0:
+			continue
+		case slices.Contains(header[position+1:], name):
+			return nil, fmt.Errorf("two columns %q", name)
 		}
-		if position >= 0 {
-			positions[field] = position
-		}
+		positions[field] = position
 	}
 	return positions, nil
 }
@@ -98,10 +147,13 @@ func csvRow(record []string, positions map[string]int) (Row, error) {
 		}
 		return ""
 	}
-	text := rowText{clickID: get("click_id"), txID: get("txid"), event: get("event"), verdict: get("verdict"),
+	text := rowText{clickID: get("click_id"), event: get("event"), verdict: get("verdict"),
 		offerID: get("offer_id"), payout: get("payout"), currency: get("currency"), capWindow: get("cap_window")}
+	if _, ok := positions["txid"]; ok {
+		text.txID = []byte(get("txid"))
+	}
 	if _, ok := positions["verdict"]; !ok {
-		text.verdict = "billable"
+		text.verdict = intent.Billable.String()
 	}
 	row, err := text.row()
 	if err != nil {
@@ -121,20 +173,20 @@ func parseTime(text string) (int64, error) {
 	if text == "" {
 		return 0, nil
 	}
-	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
-		// 1e11 s is the year 5138, 1e11 ms is 1973: the ranges of plausible
-		// times in the four units do not overlap.
-		for unit := int64(1e9); unit > 1; unit /= 1000 {
-			if n < 1e11*(1e9/unit) {
-				return n * unit, nil
-			}
+	// ns in an int64 end at 9.2e9 s, in the year 2262. 9.2e9 ms were in April
+	// 1970: the ranges of plausible times in the four units do not overlap.
+	const endS = int64(math.MaxInt64 / 1_000_000_000)
+	n, err := strconv.ParseInt(text, 10, 64)
+	for unitNs := int64(1e9); err == nil && n >= 0; unitNs /= 1000 {
+		if n < endS*(1e9/unitNs) || unitNs == 1 {
+			return n * unitNs, nil
 		}
-		return n, nil
 	}
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02 15:04:05.999999999"} {
-		if t, err := time.Parse(layout, text); err == nil {
+	for _, layout := range []string{time.RFC3339, time.DateTime, time.DateTime + "Z07:00", time.DateTime + "Z07"} {
+		t, err := time.Parse(layout, text)
+		if err == nil && t.Unix() >= 0 && t.Unix() < endS {
 			return t.UnixNano(), nil
 		}
 	}
-	return 0, fmt.Errorf("time %q: want Unix s, ms, µs or ns, RFC 3339, or 2006-01-02 15:04:05 (UTC)", text)
+	return 0, fmt.Errorf("time %.40q: want Unix s, ms, µs or ns, RFC 3339, or 2006-01-02 15:04:05 (UTC), from 1970 to 2262", text)
 }

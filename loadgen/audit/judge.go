@@ -10,8 +10,14 @@ import (
 // NeverClosed stands for "the router never saw the offer closed".
 const NeverClosed = math.MaxInt64
 
+// ownClickSlackNs is how much earlier than the run's start a row must be to
+// count as an older use of a click of the user's own: far more than what the
+// clocks of two machines differ by.
+const ownClickSlackNs = 1_000_000_000
+
 // Carries says which fields a partner's requests carry, so that the judge
-// does not ask the ledger for what was never sent.
+// does not ask the ledger for what was never sent: a field that they do not
+// carry is taken to be in the ledger as the intent has it.
 type Carries struct {
 	TxID, OfferID, Event, Payout, Currency bool
 }
@@ -34,175 +40,194 @@ type Config struct {
 	// ClosedSeenNs is, per offer, when the router first saw it closed (ns
 	// since the run's start) or NeverClosed. nil without a router.
 	ClosedSeenNs []int64
-	// MaxAttemptNs bounds how long after its start an attempt may still reach
-	// the server; it widens what counts as straddling an attribution window.
+	// MaxAttemptNs bounds how long after its end an attempt without an ack may
+	// still reach the server; it widens what counts as straddling an
+	// attribution window.
 	MaxAttemptNs int64
 }
 
-// Judge takes rows in any order and gives the Sheet at the end.
+// Judge takes rows in any order and gives the Sheet at the end. The sheet does
+// not depend on the order. A Judge is not safe for concurrent use.
 type Judge struct {
-	cfg     Config
-	it      intent.Intent
-	rows    rowCounts
-	caps    capBook
-	money   moneyBook
-	verdict [intent.Verdicts]int64
+	cfg      Config
+	it       intent.Intent
+	rows     rowCounts
+	caps     capBook
+	money    moneyBook
+	verdicts [intent.Verdicts]int64
+	missing  int64 // acked legitimate intents without a row
 }
 
 // rowCounts is the judge's second book: it is kept per row while the Sheet
 // counts per intent, and both must agree.
 type rowCounts struct {
 	ours, identities, repeats, phantoms, filtered int64
-	doubleCounted                                 int64
+	billable, doubleCounted                       int64
 }
 
 // NewJudge clears earlier judgements from the cells and returns a judge.
 func NewJudge(cfg Config) *Judge {
+	j := &Judge{cfg: cfg, caps: newCapBook(cfg.Intents.Spec().Offers), money: moneyBook{}}
 	for i := range cfg.Cells {
-		cfg.Cells[i].forgetLedger()
+		cell := &cfg.Cells[i]
+		cell.forgetLedger()
+		if cell.Acked > 0 && cfg.Intents.Legitimate(uint64(i)) {
+			j.missing++
+		}
 	}
-	return &Judge{cfg: cfg, caps: newCapBook(cfg.Intents.Spec().Offers), money: moneyBook{}}
+	return j
 }
 
 // Row takes one row of the ledger.
 func (j *Judge) Row(row *Row) {
 	index, owner := j.cfg.Intents.Find(row.ClickID, row.TxID)
-	switch owner {
-	case intent.OtherRun:
+	switch {
+	case owner == intent.OtherRun:
 		j.rows.filtered++
-		return
-	case intent.Foreign:
-		if j.recordedBeforeStart(row) {
+	case owner == intent.Foreign || !j.sent(index, row):
+		if j.before(row, 0) {
 			j.rows.filtered++
 			return
 		}
 		j.phantom(row)
-		return
-	case intent.ThisRun:
+	case j.olderUse(row):
+		j.rows.filtered++
+	default:
+		j.ours(&j.cfg.Cells[index], row)
 	}
-	if index >= uint64(len(j.cfg.Cells)) || j.cfg.Cells[index].Attempts == 0 {
-		j.phantom(row)
-		return
+}
+
+// sent makes j.it the intent of the row's ids and reports whether the row's
+// identity is one that was sent. One of the ids led to the intent; the other
+// and the event must agree with it.
+func (j *Judge) sent(index uint64, row *Row) bool {
+	if index >= uint64(len(j.cfg.Cells)) || !j.cfg.Cells[index].sent() {
+		return false
 	}
 	j.cfg.Intents.At(index, &j.it)
-	if !j.sent(row) {
-		j.phantom(row)
-		return
-	}
-	j.rows.ours++
-	j.verdict[row.Verdict]++
-	cell := &j.cfg.Cells[index]
-	if !j.it.Kind.Legitimate() {
-		j.forged(cell, row)
-		return
-	}
-	switch row.Verdict {
-	case intent.Duplicate:
-		j.identity(cell)
-		cell.Marks |= markDuplicateRow
-	case intent.Conflict:
-		j.identity(cell)
-		cell.Marks |= markConflictRow
-		j.checkPayload(cell, row)
-	default:
-		j.original(cell, row)
-	}
-}
-
-// recordedBeforeStart reports whether a foreign row was there before the run.
-// A row without a time cannot excuse itself.
-func (j *Judge) recordedBeforeStart(row *Row) bool {
-	return row.RecordedUnixNs != 0 && row.RecordedUnixNs+j.cfg.ClockOffsetNs < j.cfg.StartUnixNs
-}
-
-func (j *Judge) phantom(row *Row) {
-	j.rows.phantoms++
-	if row.Verdict == intent.Billable {
-		j.money.unexpected(row.Currency, row.Payout)
-	}
-}
-
-// sent reports whether the row's identity is one that was sent: the click id
-// alone already led to the intent, txid and event must agree with it.
-func (j *Judge) sent(row *Row) bool {
 	carries := j.cfg.Carries[j.it.Partner]
-	if carries.TxID && string(row.TxID) != string(j.it.TxID) {
+	switch {
+	case string(row.ClickID) != string(j.it.ClickID):
+		return false
+	case carries.TxID && row.TxID != nil && string(row.TxID) != string(j.it.TxID):
 		return false
 	}
 	return !carries.Event || row.Event == postback.EventNone || row.Event == j.it.Event
 }
 
-// identity counts a row as the first of its identity or as a repeat.
-func (j *Judge) identity(cell *Cell) {
-	if cell.Rows == 0 && cell.Marks&(markDuplicateRow|markConflictRow|markForged) == 0 {
-		j.rows.identities++
-		return
-	}
-	j.rows.repeats++
+// before reports whether a row was there more than slackNs before the run. A
+// row without a time cannot excuse itself.
+func (j *Judge) before(row *Row, slackNs int64) bool {
+	limitUnixNs := j.cfg.StartUnixNs - j.cfg.ClockOffsetNs - slackNs
+	return row.RecordedUnixNs > 0 && row.RecordedUnixNs < limitUnixNs ||
+		row.ReceivedUnixNs > 0 && row.ReceivedUnixNs < limitUnixNs
 }
 
-func (j *Judge) forged(cell *Cell, row *Row) {
-	j.identity(cell)
-	cell.Marks |= markForged
+// olderUse reports whether the row is an earlier conversion of a click of the
+// user's own, which only a txid of ours could have told from this run's.
+func (j *Judge) olderUse(row *Row) bool {
+	ownTxID := j.cfg.Carries[j.it.Partner].TxID && row.TxID != nil
+	return j.cfg.Intents.Spec().Clicks != nil && !ownTxID && j.before(row, ownClickSlackNs)
+}
+
+func (j *Judge) phantom(row *Row) {
+	j.rows.phantoms++
 	if row.Verdict == intent.Billable {
+		j.rows.billable++
 		j.money.unexpected(row.Currency, row.Payout)
+		j.caps.row(row, noOffer)
 	}
 }
 
-// original takes a row that stands for the conversion itself.
+// ours takes a row of the intent in j.it.
+func (j *Judge) ours(cell *Cell, row *Row) {
+	j.rows.ours++
+	j.verdicts[row.Verdict]++
+	if cell.inLedger() {
+		j.rows.repeats++
+	} else {
+		j.rows.identities++
+	}
+	switch {
+	case !j.it.Kind.Legitimate():
+		cell.Marks |= markForged
+	case row.Verdict == intent.Duplicate:
+		cell.Marks |= markDuplicateRow
+		return
+	case row.Verdict == intent.Conflict:
+		cell.Marks |= markConflictRow
+		j.checkPayload(cell, row)
+		return
+	default:
+		j.original(cell, row)
+	}
+	window := j.caps.row(row, j.it.Offer)
+	if window != 0 && (cell.CapWindow == 0 || j.caps.less(window, cell.CapWindow)) {
+		cell.CapWindow = window
+	}
+	if row.Verdict == intent.Billable {
+		j.billable(cell, row)
+	}
+}
+
+// original takes a row that stands for the conversion itself. Where there are
+// several, none of them is "the" row: a ledger is unordered.
 func (j *Judge) original(cell *Cell, row *Row) {
-	j.identity(cell)
-	j.checkPayload(cell, row)
-	first := cell.Rows == 0
-	if first {
-		cell.FirstVerdict = uint8(row.Verdict)
-		cell.RecordedUnixNs = row.RecordedUnixNs
+	if cell.Rows == 0 && cell.Acked > 0 {
+		j.missing--
 	}
 	cell.Rows = saturate(cell.Rows)
+	cell.addVerdict(row.Verdict)
+	if row.RecordedUnixNs > 0 && (cell.RecordedUnixNs == 0 || row.RecordedUnixNs < cell.RecordedUnixNs) {
+		cell.RecordedUnixNs = row.RecordedUnixNs
+	}
+	j.checkPayload(cell, row)
 	if !j.admissible(cell).Has(row.Verdict) {
 		cell.Marks |= markWrongVerdict
 	}
-	j.caps.row(&j.it, row, first && j.dueBeforeClosing(cell))
-	if row.Verdict != intent.Billable {
-		return
-	}
+}
+
+// billable takes a row that is paid, legitimate or forged.
+func (j *Judge) billable(cell *Cell, row *Row) {
+	j.rows.billable++
 	if cell.BillableRows > 0 {
 		j.rows.doubleCounted++
-		j.money.unexpected(j.currency(row), j.payout(row))
-	} else {
-		j.money.billable(&j.it, j.currency(row), j.payout(row))
 	}
 	cell.BillableRows = saturate(cell.BillableRows)
-}
-
-func saturate(n uint8) uint8 {
-	if n == math.MaxUint8 {
-		return n
+	payout, currency := j.payout(row), j.currency(row)
+	if !j.it.Payable() || currency != j.it.Currency {
+		j.money.unexpected(currency, payout)
+		return
 	}
-	return n + 1
+	j.money.recorded(cell, currency, payout)
 }
 
-func (j *Judge) dueBeforeClosing(cell *Cell) bool {
-	return j.cfg.ClosedSeenNs != nil && cell.DueNs < j.cfg.ClosedSeenNs[j.it.Offer]
-}
-
-// admissible is the verdict set for the intent in j.it.
+// admissible is the verdict set for the intent in j.it. The server's clock
+// decides what is late. An acked attempt had arrived when it was answered.
 func (j *Judge) admissible(cell *Cell) intent.VerdictSet {
-	first := (j.cfg.StartUnixNs + cell.DispatchedNs) / 1e9
-	last := (j.cfg.StartUnixNs + cell.LastEndNs + j.cfg.MaxAttemptNs) / 1e9
-	return j.cfg.Intents.Admissible(&j.it, first, last)
+	startUnixNs := j.cfg.StartUnixNs
+	if j.cfg.ClockKnown {
+		startUnixNs -= j.cfg.ClockOffsetNs
+	}
+	lastNs := cell.LastEndNs
+	if cell.Acked < cell.Attempts {
+		lastNs += j.cfg.MaxAttemptNs
+	}
+	return j.cfg.Intents.Admissible(&j.it, (startUnixNs+cell.DispatchedNs)/1e9, (startUnixNs+lastNs)/1e9)
 }
 
-// payout is the row's or, where the ledger does not say, the intent's.
+// payout is the row's or, where the ledger does not say or was never told, the
+// intent's.
 func (j *Judge) payout(row *Row) postback.Money {
-	if row.HasPayout {
+	if row.HasPayout && j.cfg.Carries[j.it.Partner].Payout {
 		return row.Payout
 	}
 	return j.it.Payout
 }
 
+// currency is to the currency what payout is to the payout.
 func (j *Judge) currency(row *Row) postback.Currency {
-	if row.Currency != (postback.Currency{}) {
+	if row.Currency != (postback.Currency{}) && j.cfg.Carries[j.it.Partner].Currency {
 		return row.Currency
 	}
 	return j.it.Currency
@@ -210,31 +235,16 @@ func (j *Judge) currency(row *Row) postback.Currency {
 
 // checkPayload marks rows that say something else than what was sent.
 func (j *Judge) checkPayload(cell *Cell, row *Row) {
-	carries := j.cfg.Carries[j.it.Partner]
 	offer := j.cfg.Intents.Spec().Offers[j.it.Offer].ID
-	wrong := carries.Payout && j.payout(row) != j.it.Payout ||
-		carries.Currency && j.currency(row) != j.it.Currency ||
-		carries.OfferID && len(row.OfferID) > 0 && string(row.OfferID) != offer
-	if wrong {
+	otherOffer := len(row.OfferID) > 0 && string(row.OfferID) != offer
+	if j.payout(row) != j.it.Payout || j.currency(row) != j.it.Currency || otherOffer && j.cfg.Carries[j.it.Partner].OfferID {
 		cell.Marks |= markWrongPayload
 	}
 }
 
-// AllAckedFound reports whether every legitimate intent with an ack has a row:
-// nothing more needs to be waited for.
-func (j *Judge) AllAckedFound() bool {
-	for i := range j.cfg.Cells {
-		cell := &j.cfg.Cells[i]
-		if cell.Acked == 0 || cell.Rows > 0 {
-			continue
-		}
-		j.cfg.Intents.At(uint64(i), &j.it)
-		if j.it.Kind.Legitimate() {
-			return false
-		}
-	}
-	return true
-}
+// AllAckedFound reports whether every legitimate intent with an ack has a row
+// other than duplicate and conflict: nothing more needs to be waited for.
+func (j *Judge) AllAckedFound() bool { return j.missing == 0 }
 
 // Rows is how many rows were taken, those of other runs left out.
 func (j *Judge) Rows() int64 { return j.rows.ours + j.rows.phantoms }

@@ -8,7 +8,9 @@ import (
 )
 
 // Money is the discrepancy in one currency, in millionths and in conversions.
-// Partner + Surplus − Missing = Recorded holds for both.
+// Partner + Surplus − Missing = Recorded holds for both. An intent's billable
+// rows in its own currency are summed before they are held against its payout;
+// every other billable row is surplus.
 type Money struct {
 	Currency postback.Currency
 	// Partner is what the partner counts: legitimate payable intents, those
@@ -19,69 +21,77 @@ type Money struct {
 	// late, unattributed.
 	LeftOutMicros postback.Money
 	LeftOutCount  int64
+	// Overflowed says that the amounts mean nothing: a ledger with absurd
+	// payouts took a sum beyond ±9.2e12 units.
+	Overflowed bool
 }
 
-type moneyBook map[postback.Currency]*Money
+// moneyBook has at most one entry per three letters.
+type moneyBook map[postback.Currency]Money
 
-func (b moneyBook) in(currency postback.Currency) *Money {
-	m, ok := b[currency]
-	if !ok {
-		m = &Money{Currency: currency}
-		b[currency] = m
-	}
-	return m
-}
-
-// unexpected books a billable row that should not be there.
+// unexpected books a billable row that no payable intent accounts for.
 func (b moneyBook) unexpected(currency postback.Currency, payout postback.Money) {
-	m := b.in(currency)
-	m.RecordedMicros += payout
+	m := b[currency]
+	m.add(&m.RecordedMicros, payout)
+	m.add(&m.SurplusMicros, payout)
 	m.RecordedCount++
-	m.SurplusMicros += payout
 	m.SurplusCount++
+	b[currency] = m
 }
 
-// billable books the first billable row of a legitimate intent.
-func (b moneyBook) billable(it *intent.Intent, currency postback.Currency, payout postback.Money) {
-	if !it.Payable() {
-		b.unexpected(currency, payout)
-		return
+// recorded books a billable row of a payable intent in its currency; what it
+// means is known when all rows are (see intent).
+func (b moneyBook) recorded(cell *Cell, currency postback.Currency, payout postback.Money) {
+	m := b[currency]
+	m.add(&m.RecordedMicros, payout)
+	m.RecordedCount++
+	if cell.Marks&markBilled != 0 {
+		m.SurplusCount++
 	}
-	partner := b.in(it.Currency)
-	partner.PartnerMicros += it.Payout
-	partner.PartnerCount++
-	if currency != it.Currency {
-		partner.MissingMicros += it.Payout
-		partner.MissingCount++
-		b.unexpected(currency, payout)
-		return
-	}
-	partner.RecordedMicros += payout
-	partner.RecordedCount++
-	partner.SurplusMicros += max(0, payout-it.Payout)
-	partner.MissingMicros += max(0, it.Payout-payout)
+	cell.Marks |= markBilled
+	m.add(&cell.BilledMicros, payout)
+	b[currency] = m
 }
 
-// missing books a payable intent without a billable row.
-func (b moneyBook) missing(it *intent.Intent) {
-	m := b.in(it.Currency)
-	m.PartnerMicros += it.Payout
+// intent closes the account of a payable intent. leftOut says that it was
+// recorded and rightly not paid.
+func (b moneyBook) intent(it *intent.Intent, cell *Cell, leftOut bool) {
+	m := b[it.Currency]
+	defer func() { b[it.Currency] = m }()
+	if leftOut {
+		m.add(&m.LeftOutMicros, it.Payout)
+		m.LeftOutCount++
+		return
+	}
+	m.add(&m.PartnerMicros, it.Payout)
 	m.PartnerCount++
-	m.MissingMicros += it.Payout
-	m.MissingCount++
+	if cell.Marks&markBilled == 0 {
+		m.MissingCount++
+	}
+	difference := cell.BilledMicros
+	m.add(&difference, -it.Payout)
+	if difference < 0 {
+		m.add(&m.MissingMicros, -difference)
+		return
+	}
+	m.add(&m.SurplusMicros, difference)
 }
 
-// leftOut books a payable intent that was recorded and rightly not paid.
-func (b moneyBook) leftOut(it *intent.Intent) {
-	m := b.in(it.Currency)
-	m.LeftOutMicros += it.Payout
-	m.LeftOutCount++
+// add adds with wrap-around, so that the equation above holds whatever a
+// ledger says, and notes it.
+func (m *Money) add(to *postback.Money, amount postback.Money) {
+	sum := *to + amount
+	if amount > 0 && sum < *to || amount < 0 && sum > *to {
+		m.Overflowed = true
+	}
+	*to = sum
 }
 
 func (b moneyBook) sorted() []Money {
 	list := make([]Money, 0, len(b))
-	for _, m := range b {
-		list = append(list, *m)
+	for currency, m := range b {
+		m.Currency = currency
+		list = append(list, m)
 	}
 	slices.SortFunc(list, func(a, b Money) int { return slices.Compare(a.Currency[:], b.Currency[:]) })
 	return list

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,21 +12,26 @@ import (
 	"github.com/postbench/postbench/internal/postback"
 )
 
-// maxRowBytes bounds one line of a ledger.
-const maxRowBytes = 64 << 10
+// Limits of a row: its line, and the name of its cap window, which is kept.
+const (
+	maxRowBytes       = 64 << 10
+	maxCapWindowBytes = 64
+)
 
 // Row is one recorded conversion as the ledger tells it (DESIGN §6). Its byte
 // slices are valid until the next row is read.
 type Row struct {
-	ClickID, TxID, OfferID []byte
-	Event                  postback.Event // EventNone when the ledger does not say
-	Verdict                intent.Verdict
-	Payout                 postback.Money
-	HasPayout              bool
-	Currency               postback.Currency
-	RecordedUnixNs         int64 // 0 when the ledger does not say
-	ReceivedUnixNs         int64 // 0 when the ledger does not say
-	CapWindow              string
+	ClickID        []byte
+	TxID           []byte         // nil when the ledger does not say; empty is a txid, too
+	OfferID        []byte         // empty when the ledger does not say
+	Event          postback.Event // EventNone when the ledger does not say
+	Verdict        intent.Verdict
+	Payout         postback.Money
+	HasPayout      bool
+	Currency       postback.Currency // zero when the ledger does not say
+	RecordedUnixNs int64             // ≤ 0 when the ledger does not say
+	ReceivedUnixNs int64             // ≤ 0 when the ledger does not say
+	CapWindow      string
 }
 
 // ErrLedger is wrapped by every error about a ledger's text.
@@ -34,7 +40,7 @@ var ErrLedger = errors.New("ledger cannot be read")
 // ndjsonRow mirrors the JSON object of one row.
 type ndjsonRow struct {
 	ClickID        *string `json:"click_id"`
-	TxID           string  `json:"txid"`
+	TxID           *string `json:"txid"`
 	Event          string  `json:"event"`
 	Verdict        *string `json:"verdict"`
 	OfferID        string  `json:"offer_id"`
@@ -53,11 +59,12 @@ func ReadNDJSON(source string, r io.Reader, visit func(*Row)) error {
 	line := 0
 	for scanner.Scan() {
 		line++
-		if len(scanner.Bytes()) == 0 {
+		text := bytes.TrimSpace(scanner.Bytes())
+		if len(text) == 0 {
 			continue
 		}
 		var raw ndjsonRow
-		if err := json.Unmarshal(scanner.Bytes(), &raw); err != nil {
+		if err := json.Unmarshal(text, &raw); err != nil {
 			return fmt.Errorf("%w: %s:%d: not a JSON object of one row: %v", ErrLedger, source, line, err)
 		}
 		row, err := raw.row()
@@ -76,8 +83,11 @@ func (raw *ndjsonRow) row() (Row, error) {
 	if raw.ClickID == nil || raw.Verdict == nil {
 		return Row{}, errors.New(`a row needs at least "click_id" and "verdict"`)
 	}
-	text := rowText{clickID: *raw.ClickID, txID: raw.TxID, event: raw.Event, verdict: *raw.Verdict,
+	text := rowText{clickID: *raw.ClickID, event: raw.Event, verdict: *raw.Verdict,
 		offerID: raw.OfferID, currency: raw.Currency, capWindow: raw.CapWindow}
+	if raw.TxID != nil {
+		text.txID = []byte(*raw.TxID)
+	}
 	if raw.Payout != nil {
 		text.payout = *raw.Payout
 	}
@@ -89,34 +99,35 @@ func (raw *ndjsonRow) row() (Row, error) {
 // rowText is a row before its words are understood; an empty text means that
 // the ledger does not say.
 type rowText struct {
-	clickID, txID, event, verdict, offerID, payout, currency, capWindow string
+	clickID, event, verdict, offerID, payout, currency, capWindow string
+	txID                                                          []byte
 }
 
 func (t *rowText) row() (Row, error) {
-	row := Row{ClickID: []byte(t.clickID), TxID: []byte(t.txID), OfferID: []byte(t.offerID), CapWindow: t.capWindow}
-	verdict, ok := intent.ParseVerdict([]byte(t.verdict))
-	if !ok {
-		return Row{}, fmt.Errorf("verdict %q is unknown; want billable, non_billable, reversal, over_cap, unattributed, late, duplicate or conflict", t.verdict)
+	row := Row{ClickID: []byte(t.clickID), TxID: t.txID, OfferID: []byte(t.offerID), CapWindow: t.capWindow}
+	var ok bool
+	if row.Verdict, ok = intent.ParseVerdict([]byte(t.verdict)); !ok {
+		return Row{}, fmt.Errorf("verdict %.40q is unknown; want billable, non_billable, reversal, over_cap, unattributed, late, duplicate or conflict", t.verdict)
 	}
-	row.Verdict = verdict
 	if t.event != "" {
 		if row.Event, ok = postback.ParseEvent([]byte(t.event)); !ok {
-			return Row{}, fmt.Errorf("event %q is unknown", t.event)
+			return Row{}, fmt.Errorf("event %.40q is unknown; want lead, sale, rejected, refund or rebill", t.event)
 		}
 	}
+	var err error
 	if t.payout != "" {
-		payout, err := postback.ParseMoney([]byte(t.payout))
-		if err != nil {
-			return Row{}, fmt.Errorf("payout %q: %w", t.payout, err)
+		if row.Payout, err = postback.ParseMoney([]byte(t.payout)); err != nil {
+			return Row{}, fmt.Errorf("payout %.40q: %w", t.payout, err)
 		}
-		row.Payout, row.HasPayout = payout, true
+		row.HasPayout = true
 	}
 	if t.currency != "" {
-		currency, err := postback.ParseCurrency([]byte(t.currency))
-		if err != nil {
-			return Row{}, fmt.Errorf("currency %q: %w", t.currency, err)
+		if row.Currency, err = postback.ParseCurrency([]byte(t.currency)); err != nil {
+			return Row{}, fmt.Errorf("currency %.40q: %w", t.currency, err)
 		}
-		row.Currency = currency
+	}
+	if len(t.capWindow) > maxCapWindowBytes {
+		return Row{}, fmt.Errorf("cap_window of %d bytes, longer than %d", len(t.capWindow), maxCapWindowBytes)
 	}
 	return row, nil
 }

@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"os"
 	"strings"
 )
 
@@ -80,12 +79,11 @@ func ClassOf(err error) Class {
 
 // fail wraps err; a deadline or a cancellation outranks the phase it struck in.
 func fail(class Class, err error) *Error {
-	var timeout interface{ Timeout() bool } // fasthttp's is not a net.Error
+	var timeout interface{ Timeout() bool }
 	switch {
 	case errors.Is(err, context.Canceled) || errors.Is(err, net.ErrClosed):
 		class = ClassCanceled
-	case errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) ||
-		errors.As(err, &timeout) && timeout.Timeout():
+	case errors.As(err, &timeout) && timeout.Timeout():
 		class = ClassTimeout
 	}
 	return &Error{Class: class, Err: err}

@@ -24,10 +24,11 @@ const (
 // (click_id, txid, event).
 type Existing uint8
 
+// What the store may hold.
 const (
-	None Existing = iota
-	SamePayload
-	OtherPayload
+	None         Existing = iota // nothing
+	SamePayload                  // the same conversion
+	OtherPayload                 // a conversion that says something else
 )
 
 // Click is the click that the postback names. The zero value is an unknown one.

@@ -1,9 +1,7 @@
 package vegeta
 
 import (
-	"context"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -30,28 +28,28 @@ func newRecorder(a *attack, start time.Time) *recorder {
 		Start: start, Latencies: loadgen.NewLatencies(1), Responses: map[string]int64{}}}
 }
 
-// result books one hit of intent index.
-func (r *recorder) result(index uint64, result *lib.Result) {
+// result books one hit.
+func (r *recorder) result(h *hit, result *lib.Result) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.results++
-	r.attack.cfg.Intents.At(index, &r.it)
-	outcome := outcomeOf(result)
-	dueNs := r.attack.due[index]
+	r.attack.cfg.Intents.At(h.index, &r.it)
+	outcome := outcomeOf(h, result)
+	dueNs := r.attack.due[h.index]
 	dispatchedNs := int64(result.Timestamp.Sub(r.start))
 	endNs := dispatchedNs + int64(result.Latency)
 
-	cell := &r.attack.cfg.Cells[index]
+	cell := &r.attack.cfg.Cells[h.index]
 	cell.Dispatched(dispatchedNs)
 	cell.Ended(endNs, outcome, int(result.Code), true)
 	if _, _, reason := r.policy.Next(0, outcome, int(result.Code)); reason != intent.NoReason {
 		cell.GaveUp(reason)
 	}
+	r.out.Ready(time.Duration(dispatchedNs - dueNs))
 	r.count(outcome, result)
-	if dueNs < int64(r.attack.cfg.Warmup) {
-		return
+	if dueNs >= int64(r.attack.cfg.Warmup) {
+		r.time(outcome, dueNs, dispatchedNs, endNs)
 	}
-	r.time(outcome, dueNs, dispatchedNs, endNs)
 }
 
 func (r *recorder) count(outcome intent.Outcome, result *lib.Result) {
@@ -96,15 +94,15 @@ func (r *recorder) time(outcome intent.Outcome, dueNs, dispatchedNs, endNs int64
 	l.PartnerResponse[0].RecordCensored()
 }
 
-// outcomeOf classifies a hit. vegeta gives errors as text only; net/http's
-// own words for a timeout are the one thing it can be told by.
-func outcomeOf(result *lib.Result) intent.Outcome {
+// outcomeOf classifies a hit. vegeta gives a code only to answers that were
+// read to the end.
+func outcomeOf(h *hit, result *lib.Result) intent.Outcome {
 	switch {
-	case result.Code >= 200 && result.Code <= 299 && result.Error == "":
+	case result.Code >= 200 && result.Code <= 299:
 		return intent.Acked
 	case result.Code != 0:
 		return intent.Refused
-	case strings.Contains(result.Error, context.DeadlineExceeded.Error()) || strings.Contains(result.Error, "Client.Timeout"):
+	case h.timedOut:
 		return intent.TimedOut
 	}
 	return intent.Errored

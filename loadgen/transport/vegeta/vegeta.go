@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	lib "github.com/tsenart/vegeta/v12/lib"
@@ -37,11 +36,10 @@ const maxWorkers = 1024
 type attack struct {
 	cfg    loadgen.Config
 	origin string
-	// due, by index of the intent, filled by the pacer's side before the
-	// request is made.
-	due      []int64
-	made     atomic.Uint64
+	due    []int64 // by index of the intent
+
 	mu       sync.Mutex
+	made     uint64 // requests so far: the index of the next
 	renderer *loadgen.Renderer
 	request  transport.Request
 	it       intent.Intent
@@ -76,12 +74,18 @@ func supported(cfg *loadgen.Config) error {
 	case cfg.Partners[0].Origin == "":
 		return fmt.Errorf("%w: no origin", ErrUnsupported)
 	}
+	if _, err := http.NewRequest(cfg.Partners[0].Template.Method, cfg.Partners[0].Origin, nil); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnsupported, err)
+	}
 	return nil
 }
 
 func (a *attack) run(ctx context.Context, observe loadgen.Observe) (*loadgen.Outcome, error) {
 	partner := &a.cfg.Partners[0]
-	wire := newWire(&http.Transport{MaxIdleConnsPerHost: maxWorkers, DisableCompression: true, TLSClientConfig: partner.TLS}, len(a.due))
+	base := &http.Transport{MaxIdleConnsPerHost: maxWorkers, DisableCompression: true,
+		DisableKeepAlives: partner.CloseEach, TLSClientConfig: partner.TLS}
+	defer base.CloseIdleConnections()
+	wire := newWire(base, len(a.due))
 	client := &http.Client{Transport: wire, Timeout: partner.Timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	connections := uint64(maxWorkers)
@@ -98,23 +102,43 @@ func (a *attack) run(ctx context.Context, observe loadgen.Observe) (*loadgen.Out
 	stop := context.AfterFunc(ctx, func() { attacker.Stop() })
 	defer stop()
 	// vegeta's own limit on the duration is off (0): the pacer ends the attack.
-	for result := range attacker.Attack(a.target, &pacer{due: a.due}, 0, "") {
-		if index, ok := wire.indexOf(result.Seq); ok {
-			recorder.result(index, result)
-		}
+	for result := range attacker.Attack(a.target, &pacer{ctx: ctx, start: start, due: a.due, sleepUntil: a.cfg.SleepUntil}, 0, "") {
+		recorder.result(&wire.hits[result.Seq], result)
 	}
 	return recorder.outcome(wire.hiddenRetries.Load(), ctx.Err() != nil), nil
 }
 
-// pacer follows a list of due times. vegeta calls it from one goroutine.
-type pacer struct{ due []int64 }
+// pacer follows a list of due times. vegeta calls it from one goroutine and
+// would sleep as coarsely as a Go timer does, so that it sleeps itself.
+type pacer struct {
+	ctx        context.Context
+	start      time.Time
+	due        []int64
+	sleepUntil func(time.Time)
+}
 
-// Pace implements vegeta's Pacer: the wait before hit number hits.
-func (p *pacer) Pace(elapsed time.Duration, hits uint64) (time.Duration, bool) {
+// coarseMargin is how much of a wait is left to the exact sleeper, which
+// cannot be interrupted.
+const coarseMargin = 2 * time.Millisecond
+
+// Pace implements vegeta's Pacer: it returns when hit number hits is due, or
+// true when there is none.
+func (p *pacer) Pace(_ time.Duration, hits uint64) (time.Duration, bool) {
 	if hits >= uint64(len(p.due)) {
 		return 0, true
 	}
-	return max(0, time.Duration(p.due[hits])-elapsed), false
+	due := p.start.Add(time.Duration(p.due[hits]))
+	if wait := time.Until(due) - coarseMargin; wait > 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		select {
+		case <-p.ctx.Done():
+			return 0, true
+		case <-timer.C:
+		}
+	}
+	p.sleepUntil(due)
+	return 0, p.ctx.Err() != nil
 }
 
 // Rate implements vegeta's Pacer; only its plots ask for it.
@@ -124,16 +148,14 @@ func (p *pacer) Rate(time.Duration) float64 { return 0 }
 func (a *attack) target(t *lib.Target) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	index := a.made.Add(1) - 1
-	if index >= uint64(len(a.due)) {
-		return lib.ErrNoTargets
-	}
+	index := a.made
+	a.made++
 	a.cfg.Intents.At(index, &a.it)
 	a.renderer.Render(&a.it, a.cfg.Intents.Spec().EpochUnixS+a.due[index]/int64(time.Second), &a.request)
 	t.Method = a.request.Method
-	t.URL = a.origin + string(a.request.Target)
-	t.Body = append([]byte(nil), a.request.Body...)
-	t.Header = http.Header{indexHeader: {fmt.Sprint(index)}}
+	t.URL = a.origin
+	t.Body = bytes.Clone(a.request.Body)
+	t.Header = http.Header{indexHeader: {fmt.Sprint(index)}, targetHeader: {string(a.request.Target)}}
 	for line := range bytes.SplitSeq(a.request.Header, []byte("\r\n")) {
 		if name, value, ok := bytes.Cut(line, []byte(": ")); ok {
 			t.Header.Add(string(name), string(value))

@@ -1,64 +1,97 @@
 package vegeta
 
 import (
-	"math"
+	"context"
+	"errors"
+	"io"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"strconv"
 	"sync/atomic"
 )
 
-// indexHeader carries the intent's index from the target to the wire, where
-// it is taken off again.
-const indexHeader = "X-Postbench-Index"
+// Headers that carry an intent from the target to the wire, where they are
+// taken off again.
+const (
+	indexHeader  = "X-Postbench-Index"
+	targetHeader = "X-Postbench-Target"
+	seqHeader    = "X-Vegeta-Seq" // vegeta's own
+)
 
-const seqHeader = "X-Vegeta-Seq"
-
-// noIndex marks a request that never came to the wire.
-const noIndex = math.MaxUint32
+// hit is what the wire knows of one of vegeta's hits.
+type hit struct {
+	index    uint64
+	timedOut bool
+}
 
 // wire is the last station before the network: it takes off the headers that
-// are not part of the postback, remembers which hit carries which intent, and
-// counts the requests that net/http repeats in silence after a dead keep-alive
-// connection (golang/go#48438).
+// are not part of the postback, puts the target on the request line byte for
+// byte, remembers which hit carries which intent, and counts the requests that
+// net/http repeats in silence after a dead keep-alive connection
+// (golang/go#48438).
 type wire struct {
 	base          http.RoundTripper
-	indices       []uint32 // by vegeta's sequence number
+	hits          []hit // by vegeta's sequence number
 	hiddenRetries atomic.Int64
 }
 
 func newWire(base http.RoundTripper, hits int) *wire {
-	w := &wire{base: base, indices: make([]uint32, hits)}
-	for i := range w.indices {
-		w.indices[i] = noIndex
-	}
-	return w
+	return &wire{base: base, hits: make([]hit, hits)}
 }
 
 // RoundTrip implements http.RoundTripper.
 func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
-	seq, seqErr := strconv.ParseUint(r.Header.Get(seqHeader), 10, 32)
-	index, indexErr := strconv.ParseUint(r.Header.Get(indexHeader), 10, 32)
-	if seqErr == nil && indexErr == nil && seq < uint64(len(w.indices)) {
-		w.indices[seq] = uint32(index)
-	}
-	var written int64
+	h := &w.hits[mustNumber(r, seqHeader)]
+	h.index = mustNumber(r, indexHeader)
+	var written atomic.Int64
 	trace := &httptrace.ClientTrace{WroteHeaders: func() {
-		if atomic.AddInt64(&written, 1) > 1 {
+		if written.Add(1) > 1 {
 			w.hiddenRetries.Add(1)
 		}
 	}}
 	clean := r.Clone(httptrace.WithClientTrace(r.Context(), trace))
-	clean.Header.Del(seqHeader)
-	clean.Header.Del(indexHeader)
+	clean.URL = &url.URL{Scheme: r.URL.Scheme, Host: r.URL.Host, Opaque: r.Header.Get(targetHeader)}
+	for _, name := range []string{seqHeader, indexHeader, targetHeader} {
+		clean.Header.Del(name)
+	}
 	clean.Header.Set("User-Agent", "postbench")
-	return w.base.RoundTrip(clean)
+	response, err := w.base.RoundTrip(clean)
+	if err != nil {
+		h.failed(r.Context())
+		return nil, err
+	}
+	response.Body = &body{ReadCloser: response.Body, hit: h, ctx: r.Context()}
+	return response, nil
 }
 
-// indexOf returns the intent that hit number seq carried.
-func (w *wire) indexOf(seq uint64) (uint64, bool) {
-	if seq >= uint64(len(w.indices)) || w.indices[seq] == noIndex {
-		return 0, false
+// mustNumber reads a header that target or vegeta has set.
+func mustNumber(r *http.Request, header string) uint64 {
+	n, err := strconv.ParseUint(r.Header.Get(header), 10, 32)
+	if err != nil {
+		panic("BUG: request without " + header)
 	}
-	return uint64(w.indices[seq]), true
+	return n
+}
+
+// failed notes whether a hit failed because its time was over. Nothing but the
+// client's timeout gives a request a deadline.
+func (h *hit) failed(ctx context.Context) {
+	h.timedOut = errors.Is(ctx.Err(), context.DeadlineExceeded)
+}
+
+// body tells its hit when it could not be read to the end.
+type body struct {
+	io.ReadCloser
+	hit *hit
+	ctx context.Context
+}
+
+// Read implements io.Reader.
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		b.hit.failed(b.ctx)
+	}
+	return n, err
 }

@@ -1,0 +1,250 @@
+package e2e
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/postbench/postbench/internal/labtarget"
+)
+
+// childrenOf lists the processes whose parent is pid.
+func childrenOf(t *testing.T, pid int) []int {
+	t.Helper()
+	out, err := exec.CommandContext(timeoutContext(t), "ps", "-A", "-o", "ppid=,pid=").Output()
+	if err != nil {
+		t.Skipf("no ps to look for children with: %v", err)
+	}
+	var children []int
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		if len(fields) == 2 && fields[0] == strconv.Itoa(pid) {
+			child, err := strconv.Atoi(fields[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			children = append(children, child)
+		}
+	}
+	return children
+}
+
+// theServer waits for the one child of a run with --variant.
+func theServer(t *testing.T, p *process) int {
+	t.Helper()
+	var children []int
+	eventually(t, "postbench has a child", func() bool {
+		children = childrenOf(t, p.cmd.Process.Pid)
+		return len(children) == 1
+	})
+	return children[0]
+}
+
+func isGone(pid int) bool { return syscall.Kill(pid, 0) == syscall.ESRCH }
+
+// playing waits until a run, which keeps its state below dir, has released
+// an intent.
+func playing(t *testing.T, pattern string) {
+	t.Helper()
+	eventually(t, "an intent is released", func() bool {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			const header = 64
+			state, err := os.ReadFile(file)
+			if err == nil && len(state) > header && len(bytes.Trim(state[header:], "\x00")) > 0 {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+func runDirs(t *testing.T, tmp string) []string {
+	t.Helper()
+	dirs, err := filepath.Glob(filepath.Join(tmp, "postbench-*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dirs
+}
+
+// interrupted sends SIGINT and reads the report that must come nonetheless.
+func interrupted(t *testing.T, p *process, dir string) played {
+	t.Helper()
+	p.signal(syscall.SIGINT)
+	got := played{outcome: p.wait(), dir: dir}
+	if got.code != 0 && got.code != 4 {
+		t.Fatalf("exit code %d; stderr:\n%s", got.code, got.stderr)
+	}
+	got.result = readResult(t, dir)
+	if !got.result.Interrupted || !strings.Contains(got.stdout, "interrupted") {
+		t.Errorf("not marked as interrupted; stdout:\n%s", got.stdout)
+	}
+	for _, v := range got.result.Variants {
+		if !v.Ledger.Balanced || v.Ledger.Intents == 0 {
+			t.Errorf("%s: %d intents, balanced %v", v.Name, v.Ledger.Intents, v.Ledger.Balanced)
+		}
+	}
+	if left := runDirs(t, got.tmp); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	return got
+}
+
+func TestInterruptOfARun(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "out")
+	p := start(t, "run", "--variant", "monolith", "--scenario", "smoke", "--duration", "40s", "--out", dir)
+	server := theServer(t, p)
+	playing(t, filepath.Join(dir, "state.bin"))
+	got := interrupted(t, p, dir)
+	if l := got.result.Variants[0].Ledger; known(t, "recorded", l.Recorded) == 0 || l.Intents > 4000 {
+		t.Errorf("%d recorded of %d intents", *l.Recorded, l.Intents)
+	}
+	if !isGone(server) {
+		t.Error("the server is still there")
+	}
+}
+
+// Against a target of the user's own, and with its ground truth.
+func TestInterruptKeepsTheBooks(t *testing.T) {
+	t.Parallel()
+	target := lab(t, labtarget.Options{Delay: 50 * time.Millisecond, LoseEvery: 10})
+	dir := filepath.Join(t.TempDir(), "out")
+	p := start(t, "run", "--target", target.URL(), "--rate", "300", "--duration", "40s", "--ledger", target.URL()+"/ledger", "--settle", "200ms", "--out", dir)
+	eventually(t, "100 postbacks", func() bool { return target.Truth().Postbacks >= 100 })
+	got := interrupted(t, p, dir)
+	truth, l := target.Truth(), got.result.Variants[0].Ledger
+	if l.Attempts != truth.Postbacks || l.Acked != truth.Acked || known(t, "lost", l.LostAfterAck) != int64(len(truth.Lost)) {
+		t.Errorf("%d attempts, %d acked, %d lost; the target: %d, %d, %d",
+			l.Attempts, l.Acked, *l.LostAfterAck, truth.Postbacks, truth.Acked, len(truth.Lost))
+	}
+}
+
+func TestInterruptOfAComparison(t *testing.T) {
+	for name, c := range map[string]struct {
+		ready    string // what stderr says when it is time
+		variants int
+	}{
+		"in the first round": {"", 1},
+		"in a later round":   {"round 2/50  ", 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), "out")
+			p := start(t, "compare", "--scenario", "smoke", "--duration", "1s", "--rounds", "50", "--out", dir)
+			if c.ready == "" {
+				playing(t, filepath.Join(p.tmp, "postbench-run-*", "round-*", "state.bin"))
+			} else {
+				eventually(t, c.ready, func() bool { return strings.Contains(p.stderr.String(), c.ready) })
+			}
+			server := theServer(t, p)
+			got := interrupted(t, p, dir)
+			if len(got.result.Variants) != c.variants {
+				t.Errorf("%d variants, want %d", len(got.result.Variants), c.variants)
+			}
+			if !isGone(server) {
+				t.Error("the server is still there")
+			}
+		})
+	}
+}
+
+func TestInterruptBeforeTheStart(t *testing.T) {
+	t.Parallel()
+	listener := deafListener(t)
+	p := start(t, "run", "--target", "http://"+listener, "--populate", "http://"+listener)
+	eventually(t, "the run directory", func() bool { return len(runDirs(t, p.tmp)) == 1 })
+	p.signal(syscall.SIGINT)
+	o := p.wait()
+	oneLine(t, o, 2, "interrupted")
+}
+
+// deafListener takes connections and never answers.
+func deafListener(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	return listener.Addr().String()
+}
+
+func TestKilledParent(t *testing.T) {
+	t.Parallel()
+	p := start(t, "run", "--variant", "monolith", "--scenario", "smoke", "--duration", "40s")
+	server := theServer(t, p)
+	playing(t, filepath.Join(p.tmp, "postbench-run-*", "state.bin"))
+	p.signal(syscall.SIGKILL)
+	p.wait()
+	eventually(t, "the server is gone", func() bool { return isGone(server) })
+	if len(runDirs(t, p.tmp)) != 1 {
+		t.Fatal("no run directory was left to tidy up")
+	}
+	// The next run need not even succeed.
+	next := exec.Command(binary, "run", "--target", "http://127.0.0.1:1")
+	next.Env = append(os.Environ(), "TMPDIR="+p.tmp)
+	if out, err := next.CombinedOutput(); err == nil {
+		t.Errorf("a target at port 1? %s", out)
+	}
+	if left := runDirs(t, p.tmp); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// hold keeps a process stopped for a time.
+func hold(t *testing.T, p *process, d time.Duration) {
+	t.Helper()
+	p.signal(syscall.SIGSTOP)
+	resume := time.Now().Add(d)
+	eventually(t, "the time is over", func() bool { return time.Now().After(resume) })
+	p.signal(syscall.SIGCONT)
+}
+
+func TestStoppedGenerator(t *testing.T) {
+	t.Parallel()
+	target := lab(t, labtarget.Options{})
+	dir := filepath.Join(t.TempDir(), "out")
+	p := start(t, "run", "--target", target.URL(), "--rate", "100", "--duration", "5s", "--out", dir)
+	eventually(t, "100 postbacks", func() bool { return target.Truth().Postbacks >= 100 })
+	hold(t, p, 1500*time.Millisecond)
+	o := p.wait()
+	if o.code != 4 || !strings.Contains(o.stdout, "validity: invalid") {
+		t.Errorf("exit code %d; stdout:\n%s", o.code, o.stdout)
+	}
+	stoodStill := regexp.MustCompile(`the generator stood still for 1\.[45]\d*s`)
+	reasons := strings.Join(readResult(t, dir).Variants[0].Validity.Reasons, "; ")
+	if !stoodStill.MatchString(reasons) || !stoodStill.MatchString(o.stdout) {
+		t.Errorf("reasons: %s", reasons)
+	}
+	if truth := target.Truth(); truth.Postbacks != 500 {
+		t.Errorf("%d postbacks, want all 500 nonetheless", truth.Postbacks)
+	}
+}
+
+func TestKilledServer(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("needs the parent's own way to find its child")
+	}
+	p := start(t, "run", "--variant", "monolith", "--scenario", "smoke", "--duration", "3s", "--settle", "200ms")
+	server := theServer(t, p)
+	playing(t, filepath.Join(p.tmp, "postbench-run-*", "state.bin"))
+	if err := syscall.Kill(server, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	oneLine(t, p.wait(), 4, "killed")
+}

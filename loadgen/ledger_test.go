@@ -1,0 +1,241 @@
+package loadgen
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postbench/postbench/internal/intent"
+	"github.com/postbench/postbench/loadgen/audit"
+)
+
+const settle, drainMax = 5 * time.Second, 10 * time.Minute
+
+// ackedRun is a finished run of n acked intents.
+func ackedRun(t *testing.T, n int) audit.Config {
+	t.Helper()
+	cfg := audit.Config{Intents: generatorOf(t, nil), Cells: make([]audit.Cell, n), Carries: make([]audit.Carries, 1)}
+	for i := range cfg.Cells {
+		cfg.Cells[i].Flags = audit.Released
+		cfg.Cells[i].Dispatched(1)
+		cfg.Cells[i].Ended(2, intent.Acked, 200, true)
+	}
+	return cfg
+}
+
+// writeRow writes the ledger's row of an intent.
+func writeRow(w io.Writer, cfg *audit.Config, index int) {
+	var it intent.Intent
+	cfg.Intents.At(uint64(index), &it)
+	fmt.Fprintf(w, `{"click_id":%q,"txid":%q,"verdict":"billable"}`+"\n", it.ClickID, it.TxID)
+}
+
+// drain judges a run against a ledger that is a handler; at says how long ago
+// the drain began. It returns how long it took.
+func drain(ctx context.Context, cfg audit.Config, handler func(w http.ResponseWriter, at time.Duration)) (*audit.Judge, time.Duration, error) {
+	began := time.Now()
+	client := memoryClient(func(w http.ResponseWriter, r *http.Request) { handler(w, time.Since(began)) })
+	ledger := NewLedger("http://ledger/rows", nil, "7-0", client)
+	judge, err := Drain{Settle: settle, Max: drainMax}.Judge(ctx, ledger, cfg)
+	return judge, time.Since(began), err
+}
+
+func TestDrain(t *testing.T) {
+	const n = 4
+	type handler = func(cfg *audit.Config) func(w http.ResponseWriter, at time.Duration)
+	rowsAt := func(w io.Writer, cfg *audit.Config, at time.Duration, due ...time.Duration) {
+		for i, from := range due {
+			if at >= from {
+				writeRow(w, cfg, i)
+			}
+		}
+	}
+	const s = time.Second
+	for name, c := range map[string]struct {
+		handler  handler
+		recorded int64
+		min, max time.Duration // of the drain
+	}{
+		"all there": {func(cfg *audit.Config) func(http.ResponseWriter, time.Duration) {
+			return func(w http.ResponseWriter, at time.Duration) { rowsAt(w, cfg, at, 0, 0, 0, 0) }
+		}, 4, 0, s},
+		"late rows": {func(cfg *audit.Config) func(http.ResponseWriter, time.Duration) {
+			return func(w http.ResponseWriter, at time.Duration) { rowsAt(w, cfg, at, 0, 4*s, 8*s, 12*s) }
+		}, 4, 12 * s, 17 * s},
+		"a lost row": {func(cfg *audit.Config) func(http.ResponseWriter, time.Duration) {
+			return func(w http.ResponseWriter, at time.Duration) { rowsAt(w, cfg, at, 0, 0, s, never) }
+		}, 3, 6 * s, 10 * s},
+		"backlog holds the settle clock": {func(cfg *audit.Config) func(http.ResponseWriter, time.Duration) {
+			return func(w http.ResponseWriter, at time.Duration) {
+				if at < 60*s {
+					w.Header().Set(BacklogHeader, "1")
+				}
+				rowsAt(w, cfg, at, 0, 0, 0, 62*s)
+			}
+		}, 4, 62 * s, 67 * s},
+		"outage after a while": {func(cfg *audit.Config) func(http.ResponseWriter, time.Duration) {
+			return func(w http.ResponseWriter, at time.Duration) {
+				if at > 10*s && at < 13*s {
+					w.WriteHeader(http.StatusServiceUnavailable)
+					return
+				}
+				rowsAt(w, cfg, at, 0, 3*s, 6*s, 15*s)
+			}
+		}, 4, 15 * s, 20 * s},
+		"outage at first": {func(cfg *audit.Config) func(http.ResponseWriter, time.Duration) {
+			return func(w http.ResponseWriter, at time.Duration) {
+				if at < 4*s {
+					fmt.Fprint(w, "starting up")
+					return
+				}
+				rowsAt(w, cfg, at, 0, 0, 0, 0)
+			}
+		}, 4, 4 * s, 9 * s},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cfg := ackedRun(t, n)
+				judge, took, err := drain(t.Context(), cfg, c.handler(&cfg))
+				if err != nil {
+					t.Fatal(err)
+				}
+				sheet := judge.Sheet()
+				if sheet.Fates.Recorded != c.recorded || sheet.Fates.LostAfterAck != n-c.recorded {
+					t.Errorf("fates %+v, want %d recorded", sheet.Fates, c.recorded)
+				}
+				if took < c.min || took > c.max {
+					t.Errorf("took %v, want %v to %v", took, c.min, c.max)
+				}
+			})
+		})
+	}
+}
+
+func TestDrainFails(t *testing.T) {
+	for name, c := range map[string]struct {
+		handler  func(w http.ResponseWriter, at time.Duration)
+		is       error
+		contains string
+		min, max time.Duration
+	}{
+		"rows never end": {func(w http.ResponseWriter, at time.Duration) {
+			for i := range int(at/time.Second) + 1 {
+				fmt.Fprintf(w, `{"click_id":"nobody-%d","verdict":"billable"}`+"\n", i)
+			}
+		}, ErrDrain, "did not come to rest within 10m0s", drainMax, drainMax + 3*time.Second},
+		"backlog never ends": {func(w http.ResponseWriter, _ time.Duration) { w.Header().Set(BacklogHeader, "12") },
+			ErrDrain, "backlog 12", drainMax, drainMax + 3*time.Second},
+		"always down": {func(w http.ResponseWriter, _ time.Duration) { w.WriteHeader(http.StatusBadGateway) },
+			audit.ErrLedger, "http://ledger/rows answered 502", settle, settle + 3*time.Second},
+		"down from 20 s on": {func(w http.ResponseWriter, at time.Duration) {
+			w.Header().Set(BacklogHeader, "1")
+			if at > 20*time.Second {
+				w.WriteHeader(http.StatusBadGateway)
+			}
+		}, audit.ErrLedger, "answered 502", 25 * time.Second, 30 * time.Second},
+		"not NDJSON": {func(w http.ResponseWriter, _ time.Duration) {
+			fmt.Fprint(w, `{"click_id":"a","verdict":"billable"}`+"\n<html>\n")
+		}, audit.ErrLedger, "http://ledger/rows:2:", settle, settle + 3*time.Second},
+		"backlog is no number": {func(w http.ResponseWriter, _ time.Duration) { w.Header().Set(BacklogHeader, "some") },
+			audit.ErrLedger, "Postbench-Backlog", settle, settle + 3*time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				_, took, err := drain(t.Context(), ackedRun(t, 2), c.handler)
+				if !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.contains) {
+					t.Errorf("%v, want %q", err, c.contains)
+				}
+				if took < c.min || took > c.max {
+					t.Errorf("took %v, want %v to %v", took, c.min, c.max)
+				}
+			})
+		})
+	}
+}
+
+func TestDrainIsInterrupted(t *testing.T) {
+	for name, status := range map[string]int{"while it waits": 200, "while the ledger fails": 503} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			defer cancel()
+			_, took, err := drain(ctx, ackedRun(t, 2), func(w http.ResponseWriter, _ time.Duration) { w.WriteHeader(status) })
+			if !errors.Is(err, context.DeadlineExceeded) || took != 3*time.Second {
+				t.Errorf("%s: %v after %v", name, err, took)
+			}
+		})
+	}
+}
+
+func TestLedgerAddress(t *testing.T) {
+	for address, want := range map[string]string{
+		"http://me/ledger":           "http://me/ledger?run=7-0",
+		"https://me/ledger?token=ab": "https://me/ledger?run=7-0&token=ab",
+	} {
+		var asked string
+		client := memoryClient(func(_ http.ResponseWriter, r *http.Request) { asked = r.URL.String() })
+		if _, err := NewLedger(address, nil, "7-0", client).Read(t.Context(), nil); err != nil || asked != want {
+			t.Errorf("%s: asked %s, error %v", address, asked, err)
+		}
+	}
+}
+
+func TestLedgerOverHTTP(t *testing.T) {
+	cfg := ackedRun(t, 3)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set(BacklogHeader, "5")
+		for i := range cfg.Cells {
+			writeRow(w, &cfg, i)
+			w.(http.Flusher).Flush()
+		}
+	}))
+	judge := audit.NewJudge(cfg)
+	backlog, err := NewLedger(server.URL, nil, "7-0", server.Client()).Read(t.Context(), judge.Row)
+	if err != nil || backlog != 5 || judge.Rows() != 3 {
+		t.Errorf("%d rows, backlog %d, error %v", judge.Rows(), backlog, err)
+	}
+	server.Close()
+	if _, err := NewLedger(server.URL, nil, "7-0", server.Client()).Read(t.Context(), judge.Row); !errors.Is(err, audit.ErrLedger) {
+		t.Errorf("closed server: %v", err)
+	}
+}
+
+func TestLedgerFile(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for name, c := range map[string]struct {
+		path, want string // want: the click id, or the error
+	}{
+		"ndjson":        {write("a.json", `{"click_id":"abc","verdict":"billable"}`), "abc"},
+		"csv":           {write("A.CSV", "cid\nabc\n"), "abc"},
+		"broken ndjson": {write("b.json", "{\n"), filepath.Join(dir, "b.json") + ":1:"},
+		"no file":       {filepath.Join(dir, "none"), "no such file"},
+		"ftp":           {"ftp://me/ledger", "no such file"},
+	} {
+		var got string
+		_, err := NewLedger(c.path, audit.Columns{"click_id": "cid"}, "", nil).Read(t.Context(), func(row *audit.Row) { got = string(row.ClickID) })
+		if err != nil {
+			got = err.Error()
+			if !errors.Is(err, audit.ErrLedger) {
+				t.Errorf("%s: %v is no ErrLedger", name, err)
+			}
+		}
+		if !strings.Contains(got, c.want) {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
