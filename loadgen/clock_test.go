@@ -11,15 +11,14 @@ import (
 
 func TestMeasureClock(t *testing.T) {
 	for name, c := range map[string]struct {
-		ahead           time.Duration // the server's clock against ours
-		there, back     time.Duration // the quickest of the round trips
-		bootID          string
-		sameBoot        bool
-		offset, within2 time.Duration
+		ahead       time.Duration // the server's clock against ours
+		there, back time.Duration // of the quickest round trip
+		bootID      string
+		sameBoot    bool
 	}{
-		"same boot":         {ahead: 0, there: 5 * time.Millisecond, bootID: "us", sameBoot: true},
-		"other boot, ahead": {ahead: time.Hour, there: 4 * time.Millisecond, back: 4 * time.Millisecond, bootID: "them", offset: -time.Hour},
-		"behind, lopsided":  {ahead: -time.Minute, there: 8 * time.Millisecond, back: 0, bootID: "", offset: time.Minute},
+		"same boot":         {there: 5 * time.Millisecond, bootID: "us", sameBoot: true},
+		"other boot, ahead": {ahead: time.Hour, there: 4 * time.Millisecond, back: 4 * time.Millisecond, bootID: "them"},
+		"behind, lopsided":  {ahead: -time.Minute, there: 8 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -43,7 +42,7 @@ func TestMeasureClock(t *testing.T) {
 					}
 					return
 				}
-				if wrong := time.Duration(got.AddNs) - c.offset; wrong.Abs() > time.Duration(got.ErrorNs) || got.SameBoot {
+				if wrong := time.Duration(got.AddNs) + c.ahead; wrong.Abs() > time.Duration(got.ErrorNs) || got.SameBoot {
 					t.Errorf("%+v, wrong by %v", got, wrong)
 				}
 				if half := (c.there + c.back) / 2; time.Duration(got.ErrorNs) != half {

@@ -50,67 +50,43 @@ func drain(ctx context.Context, cfg audit.Config, handler func(w http.ResponseWr
 }
 
 func TestDrain(t *testing.T) {
-	const n = 4
-	type handler = func(cfg *audit.Config) func(w http.ResponseWriter, at time.Duration)
-	rowsAt := func(w io.Writer, cfg *audit.Config, at time.Duration, due ...time.Duration) {
-		for i, from := range due {
-			if at >= from {
-				writeRow(w, cfg, i)
-			}
-		}
-	}
 	const s = time.Second
 	for name, c := range map[string]struct {
-		handler  handler
-		recorded int64
-		min, max time.Duration // of the drain
+		rows                              [4]time.Duration // when each acked intent's row appears
+		backlogUntil, downFrom, downUntil time.Duration
+		recorded                          int64
+		min, max                          time.Duration // of the drain
 	}{
-		"all there": {func(cfg *audit.Config) func(http.ResponseWriter, time.Duration) {
-			return func(w http.ResponseWriter, at time.Duration) { rowsAt(w, cfg, at, 0, 0, 0, 0) }
-		}, 4, 0, s},
-		"late rows": {func(cfg *audit.Config) func(http.ResponseWriter, time.Duration) {
-			return func(w http.ResponseWriter, at time.Duration) { rowsAt(w, cfg, at, 0, 4*s, 8*s, 12*s) }
-		}, 4, 12 * s, 17 * s},
-		"a lost row": {func(cfg *audit.Config) func(http.ResponseWriter, time.Duration) {
-			return func(w http.ResponseWriter, at time.Duration) { rowsAt(w, cfg, at, 0, 0, s, never) }
-		}, 3, 6 * s, 10 * s},
-		"backlog holds the settle clock": {func(cfg *audit.Config) func(http.ResponseWriter, time.Duration) {
-			return func(w http.ResponseWriter, at time.Duration) {
-				if at < 60*s {
-					w.Header().Set(BacklogHeader, "1")
-				}
-				rowsAt(w, cfg, at, 0, 0, 0, 62*s)
-			}
-		}, 4, 62 * s, 67 * s},
-		"outage after a while": {func(cfg *audit.Config) func(http.ResponseWriter, time.Duration) {
-			return func(w http.ResponseWriter, at time.Duration) {
-				if at > 10*s && at < 13*s {
-					w.WriteHeader(http.StatusServiceUnavailable)
-					return
-				}
-				rowsAt(w, cfg, at, 0, 3*s, 6*s, 15*s)
-			}
-		}, 4, 15 * s, 20 * s},
-		"outage at first": {func(cfg *audit.Config) func(http.ResponseWriter, time.Duration) {
-			return func(w http.ResponseWriter, at time.Duration) {
-				if at < 4*s {
-					fmt.Fprint(w, "starting up")
-					return
-				}
-				rowsAt(w, cfg, at, 0, 0, 0, 0)
-			}
-		}, 4, 4 * s, 9 * s},
+		"all there":            {recorded: 4, max: s},
+		"late rows":            {rows: [4]time.Duration{0, 4 * s, 8 * s, 12 * s}, recorded: 4, min: 12 * s, max: 17 * s},
+		"a lost row":           {rows: [4]time.Duration{0, 0, s, never}, recorded: 3, min: 6 * s, max: 10 * s},
+		"backlog":              {rows: [4]time.Duration{0, 0, 0, 62 * s}, backlogUntil: 60 * s, recorded: 4, min: 62 * s, max: 67 * s},
+		"outage after a while": {rows: [4]time.Duration{0, 3 * s, 6 * s, 15 * s}, downFrom: 10 * s, downUntil: 13 * s, recorded: 4, min: 15 * s, max: 20 * s},
+		"outage at first":      {downUntil: 4 * s, recorded: 4, min: 4 * s, max: 9 * s},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				cfg := ackedRun(t, n)
-				judge, took, err := drain(t.Context(), cfg, c.handler(&cfg))
+				cfg := ackedRun(t, len(c.rows))
+				judge, took, err := drain(t.Context(), cfg, func(w http.ResponseWriter, at time.Duration) {
+					if at < c.backlogUntil {
+						w.Header().Set(BacklogHeader, "1")
+					}
+					if at >= c.downFrom && at < c.downUntil {
+						w.WriteHeader(http.StatusServiceUnavailable)
+						return
+					}
+					for i, from := range c.rows {
+						if at >= from {
+							writeRow(w, &cfg, i)
+						}
+					}
+				})
 				if err != nil {
 					t.Fatal(err)
 				}
-				sheet := judge.Sheet()
-				if sheet.Fates.Recorded != c.recorded || sheet.Fates.LostAfterAck != n-c.recorded {
-					t.Errorf("fates %+v, want %d recorded", sheet.Fates, c.recorded)
+				fates := judge.Sheet().Fates
+				if fates.Recorded != c.recorded || fates.LostAfterAck != int64(len(c.rows))-c.recorded {
+					t.Errorf("fates %+v, want %d recorded", fates, c.recorded)
 				}
 				if took < c.min || took > c.max {
 					t.Errorf("took %v, want %v to %v", took, c.min, c.max)

@@ -151,10 +151,11 @@ func (r *Router) closed(ctx context.Context, offerID string) (bool, error) {
 // CapURL is the address of an offer's cap status. base may hold {offer_id}
 // itself, otherwise the path of DESIGN §6 is added.
 func CapURL(base, offerID string) string {
+	escaped := strings.ReplaceAll(url.QueryEscape(offerID), "+", "%20") // right in a path and in a query
 	if strings.Contains(base, "{offer_id}") {
-		return strings.ReplaceAll(base, "{offer_id}", url.PathEscape(offerID))
+		return strings.ReplaceAll(base, "{offer_id}", escaped)
 	}
-	return strings.TrimSuffix(base, "/") + "/offers/" + url.PathEscape(offerID) + "/cap"
+	return strings.TrimSuffix(base, "/") + "/offers/" + escaped + "/cap"
 }
 
 // Check asks for the first capped offer, so that a wrong address is found

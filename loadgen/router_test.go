@@ -152,7 +152,7 @@ func TestCapURL(t *testing.T) {
 	for _, c := range [][3]string{
 		{"http://me", "a", "http://me/offers/a/cap"},
 		{"http://me/api/", "a/b c", "http://me/api/offers/a%2Fb%20c/cap"},
-		{"http://me/caps?id={offer_id}", "a/b", "http://me/caps?id=a%2Fb"},
+		{"http://me/caps?id={offer_id}&x=1", "a/b&c", "http://me/caps?id=a%2Fb%26c&x=1"},
 	} {
 		if got := CapURL(c[0], c[1]); got != c[2] {
 			t.Errorf("%s %s: %s, want %s", c[0], c[1], got, c[2])

@@ -58,9 +58,7 @@ func auditRun(ctx context.Context, dir, ledger, columnText string, stdout io.Wri
 	if err != nil {
 		return err
 	}
-	if err := m.apply(&result, sheet); err != nil {
-		return err
-	}
+	m.apply(&result, sheet)
 	if err := reports.WriteFile(filepath.Join(dir, resultFile), result); err != nil {
 		return err
 	}
@@ -102,7 +100,7 @@ func (m *manifest) judge(ctx context.Context, dir, where string, columns audit.C
 }
 
 // apply replaces the judge's part of a result.
-func (m *manifest) apply(result *reports.Result, sheet *audit.Sheet) error {
+func (m *manifest) apply(result *reports.Result, sheet *audit.Sheet) {
 	v := result.Variants[0]
 	judged(&v.Ledger, sheet)
 	v.Ledger.Balanced = len(sheet.Imbalances) == 0 && sheet.Attempts == m.Attempts
@@ -120,12 +118,6 @@ func (m *manifest) apply(result *reports.Result, sheet *audit.Sheet) error {
 		v.Partners[i].Drops = dropsOf(&sheet.Partners[i])
 	}
 	round := v.Rounds[0]
-	v = v.WithRound(round.Round, round.RunNumber, round.StartedUnixNs, round.DurationNs, true)
-	merged, err := reports.MergeRuns([]reports.Variant{v})
-	if err != nil {
-		return err
-	}
-	merged.Phases = v.Phases
-	result.Variants[0] = merged
-	return nil
+	// Not merged as runs are: the phases' histograms are not in the document.
+	result.Variants[0] = v.WithRound(round.Round, round.RunNumber, round.StartedUnixNs, round.DurationNs, round.Counted)
 }

@@ -11,7 +11,11 @@ import (
 	"github.com/postbench/postbench/reports"
 )
 
-const oneUnit = 1_000_000 // millionths
+// In millionths.
+const (
+	oneUnit = 1_000_000
+	paid    = 12.5 * oneUnit
+)
 
 // sheet is what a ledger says, counts that are 0 left out.
 func sheet(t *testing.T, v *reports.Variant) map[string]int64 {
@@ -61,7 +65,6 @@ offers:
 // name, and nothing else is wrong.
 func TestFaultsOfTheBooks(t *testing.T) {
 	t.Parallel()
-	const paid = 12.5 * oneUnit
 	caps := map[string]int64{"offer": 100}
 	for name, c := range map[string]struct {
 		options labtarget.Options

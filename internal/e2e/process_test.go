@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -237,9 +236,6 @@ func TestStoppedGenerator(t *testing.T) {
 
 func TestKilledServer(t *testing.T) {
 	t.Parallel()
-	if runtime.GOOS != "linux" {
-		t.Skip("needs the parent's own way to find its child")
-	}
 	p := start(t, "run", "--variant", "monolith", "--scenario", "smoke", "--duration", "3s", "--settle", "200ms")
 	server := theServer(t, p)
 	playing(t, filepath.Join(p.tmp, "postbench-run-*", "state.bin"))

@@ -1,0 +1,451 @@
+package audit
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/postbench/postbench/internal/hist"
+	"github.com/postbench/postbench/internal/intent"
+	"github.com/postbench/postbench/internal/postback"
+)
+
+// model comes to the sheet in the plainest way there is: it keeps all rows,
+// groups them by intent in a map, and then looks at each intent with all its
+// rows at hand. It shares no code with the Judge.
+func model(cfg *Config, rows []Row) *Sheet {
+	spec := cfg.Intents.Spec()
+	m := &modelRun{cfg: cfg, spec: spec, money: map[postback.Currency]*Money{}, windows: map[[2]string]*modelWindow{}, timed: cfg.ClockKnown}
+	m.sheet = &Sheet{Delivery: hist.New(), Recorded: hist.New()}
+	for _, p := range spec.Partners {
+		m.sheet.Partners = append(m.sheet.Partners, PartnerSheet{Name: p.Name})
+	}
+	accounts := m.group(rows)
+	for index := range cfg.Cells {
+		if cfg.Cells[index].Flags&Released != 0 {
+			m.account(uint64(index), accounts[uint64(index)])
+		}
+	}
+	return m.close()
+}
+
+type modelRun struct {
+	cfg     *Config
+	spec    *intent.Spec
+	sheet   *Sheet
+	money   map[postback.Currency]*Money
+	windows map[[2]string]*modelWindow // offer id, window
+	falseD  int64
+	timed   bool
+}
+
+type modelWindow struct {
+	CapWindow
+	offer   int
+	times   []int64
+	untimed bool
+}
+
+// group finds the intent of each row and deals with the rows that have none.
+func (m *modelRun) group(rows []Row) map[uint64][]Row {
+	accounts := map[uint64][]Row{}
+	ids := m.ids()
+	for _, row := range rows {
+		whose := ids.lookUp(&row)
+		switch {
+		case whose.otherRun:
+			m.sheet.FilteredRows++
+			continue
+		case whose.known && m.matches(whose.index, &row):
+			ownTxID := m.carries(whose.index).TxID && row.TxID != nil
+			if m.spec.Clicks != nil && !ownTxID && m.earlier(&row, 1e9) {
+				m.sheet.FilteredRows++
+				continue
+			}
+			accounts[whose.index] = append(accounts[whose.index], row)
+			continue
+		case m.earlier(&row, 0):
+			m.sheet.FilteredRows++
+			continue
+		}
+		m.sheet.Phantom++
+		if row.Verdict == intent.Billable {
+			c := m.currency(row.Currency)
+			c.RecordedCount, c.SurplusCount = c.RecordedCount+1, c.SurplusCount+1
+			c.RecordedMicros, c.SurplusMicros = c.RecordedMicros+row.Payout, c.SurplusMicros+row.Payout
+			m.bill(&row, -1)
+		}
+	}
+	return accounts
+}
+
+type modelOwner struct {
+	index           uint64
+	known, otherRun bool
+}
+
+type modelIDs struct {
+	byTx, byClick map[string]modelOwner
+	own           bool
+}
+
+// ids are all that a row can name, also of runs before and after this one.
+func (m *modelRun) ids() modelIDs {
+	ids := modelIDs{byTx: map[string]modelOwner{}, byClick: map[string]modelOwner{}, own: m.spec.Clicks != nil}
+	for _, delta := range []uint32{1, ^uint32(0), 0} {
+		spec := *m.spec
+		spec.RunNumber += delta
+		if spec.RunNumber > intent.MaxRunNumber {
+			continue
+		}
+		g, err := intent.New(spec)
+		if err != nil {
+			panic(err)
+		}
+		for index := len(m.cfg.Cells) - 1; index >= 0; index-- {
+			var it intent.Intent
+			g.At(uint64(index), &it)
+			owner := modelOwner{index: uint64(index), known: delta == 0, otherRun: delta != 0}
+			ids.byTx[string(it.TxID)] = owner
+			if !ids.own || it.Kind == intent.UnknownClick || delta == 0 && index < m.spec.Clicks.Len() {
+				ids.byClick[string(it.ClickID)] = owner
+			}
+		}
+	}
+	return ids
+}
+
+func (ids *modelIDs) lookUp(row *Row) modelOwner {
+	if owner, ok := ids.byTx[string(row.TxID)]; ok && ids.own {
+		return owner
+	}
+	return ids.byClick[string(row.ClickID)]
+}
+
+func (m *modelRun) at(index uint64) *intent.Intent {
+	it := &intent.Intent{}
+	m.cfg.Intents.At(index, it)
+	return it
+}
+
+func (m *modelRun) carries(index uint64) Carries { return m.cfg.Carries[m.at(index).Partner] }
+
+func (m *modelRun) matches(index uint64, row *Row) bool {
+	cell, it, carries := &m.cfg.Cells[index], m.at(index), m.carries(index)
+	sent := cell.Flags&Released != 0 && cell.Attempts > 0
+	sameTx := !carries.TxID || row.TxID == nil || string(row.TxID) == string(it.TxID)
+	sameEvent := !carries.Event || row.Event == postback.EventNone || row.Event == it.Event
+	return sent && sameTx && sameEvent && string(row.ClickID) == string(it.ClickID)
+}
+
+func (m *modelRun) earlier(row *Row, byNs int64) bool {
+	for _, at := range []int64{row.RecordedUnixNs, row.ReceivedUnixNs} {
+		if at > 0 && at+m.cfg.ClockOffsetNs < m.cfg.StartUnixNs-byNs {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *modelRun) currency(c postback.Currency) *Money {
+	if m.money[c] == nil {
+		m.money[c] = &Money{Currency: c}
+	}
+	return m.money[c]
+}
+
+// bill books a billable or over_cap row in its cap window and returns that.
+func (m *modelRun) bill(row *Row, offer int) *modelWindow {
+	for i, o := range m.spec.Offers {
+		if o.ID == string(row.OfferID) {
+			offer = i
+		}
+	}
+	if offer < 0 || m.spec.Offers[offer].Cap == 0 {
+		return nil
+	}
+	o := m.spec.Offers[offer]
+	key := [2]string{o.ID, row.CapWindow}
+	w := m.windows[key]
+	if w == nil {
+		w = &modelWindow{offer: offer, CapWindow: CapWindow{OfferID: o.ID, Window: row.CapWindow, Cap: o.Cap, VisibleNs: -1}}
+		m.windows[key] = w
+	}
+	if row.Verdict == intent.Billable {
+		w.Billable++
+		w.times = append(w.times, row.RecordedUnixNs)
+		w.untimed = w.untimed || row.RecordedUnixNs <= 0
+	}
+	return w
+}
+
+// account judges one intent by all its rows.
+func (m *modelRun) account(index uint64, rows []Row) {
+	cell, it, s := &m.cfg.Cells[index], m.at(index), m.sheet
+	billable, originals := 0, 0
+	has := map[intent.Verdict]bool{}
+	for i := range rows {
+		verdict := rows[i].Verdict
+		s.Verdicts[verdict]++
+		has[verdict] = true
+		if verdict == intent.Billable {
+			billable++
+		}
+		if verdict != intent.Duplicate && verdict != intent.Conflict {
+			originals++
+		}
+	}
+	s.Repeats += int64(max(0, len(rows)-1))
+	s.DoubleCounted += int64(max(0, billable-1))
+	fate := m.fate(it, cell, len(rows), originals)
+	m.count(it, cell, fate)
+	if it.Kind.Legitimate() {
+		m.wrong(it, cell, rows, has)
+		m.times(cell, rows, originals)
+	}
+	m.cap(it, cell, rows, has)
+	m.pay(it, cell, rows, has)
+	if fate == FateLostAfterAck || fate == FateLostAtPartner {
+		s.Worst = append(s.Worst, Lost{Index: index, ClickID: string(it.ClickID), TxID: string(it.TxID), Event: it.Event, Partner: it.Partner,
+			Payout: it.Payout, Currency: it.Currency, Fate: fate, Reason: intent.Reason(cell.Reason), DueNs: cell.DueNs,
+			DispatchedNs: cell.DispatchedNs, AckNs: cell.AckNs, LastEndNs: cell.LastEndNs, LastStatus: int(cell.LastStatus),
+			Attempts: int(cell.Attempts), LastOutcome: intent.Outcome(cell.LastOutcome)})
+	}
+}
+
+func (m *modelRun) fate(it *intent.Intent, cell *Cell, rows, originals int) Fate {
+	if !it.Kind.Legitimate() {
+		if rows > 0 {
+			return FateForgedAccepted
+		}
+		return FateRejected
+	}
+	if originals > 0 {
+		if cell.Acked > 0 {
+			return FateRecorded
+		}
+		return FateRecordedUnacked
+	}
+	if cell.Acked > 0 {
+		return FateLostAfterAck
+	}
+	return FateLostAtPartner
+}
+
+func (m *modelRun) count(it *intent.Intent, cell *Cell, fate Fate) {
+	s, p := m.sheet, &m.sheet.Partners[it.Partner]
+	s.Intents, p.Intents = s.Intents+1, p.Intents+1
+	s.Attempts, p.Attempts = s.Attempts+int64(cell.Attempts), p.Attempts+int64(cell.Attempts)
+	s.AckedAttempts += int64(cell.Acked)
+	for _, f := range []*Fates{&s.Fates, &p.Fates} {
+		*[]*int64{&f.Recorded, &f.RecordedUnacked, &f.LostAfterAck, &f.LostAtPartner, &f.Rejected, &f.ForgedAccepted}[fate]++
+	}
+	if fate == FateLostAtPartner {
+		reason := intent.Reason(cell.Reason)
+		if reason == intent.NoReason || reason >= intent.Reasons {
+			reason = intent.RunEnded
+		}
+		s.Drops[reason]++
+		p.Drops[reason]++
+	}
+}
+
+// wrong finds the faults that a legitimate intent's rows show by themselves.
+func (m *modelRun) wrong(it *intent.Intent, cell *Cell, rows []Row, has map[intent.Verdict]bool) {
+	carries, offer := m.cfg.Carries[it.Partner], m.spec.Offers[it.Offer]
+	wrongPayload, wrongVerdict, originals := false, false, 0
+	for _, row := range rows {
+		if row.Verdict == intent.Duplicate {
+			continue
+		}
+		wrongPayload = wrongPayload || carries.Payout && row.HasPayout && row.Payout != it.Payout ||
+			carries.Currency && row.Currency != postback.Currency{} && row.Currency != it.Currency ||
+			carries.OfferID && len(row.OfferID) > 0 && string(row.OfferID) != offer.ID
+		if row.Verdict != intent.Conflict {
+			originals++
+			wrongVerdict = wrongVerdict || !slices.Contains(m.allowed(it, cell), row.Verdict)
+		}
+	}
+	for _, fault := range []struct {
+		present bool
+		counter *int64
+	}{{wrongPayload, &m.sheet.WrongPayload}, {wrongVerdict, &m.sheet.WrongVerdict}, {has[intent.Conflict], &m.sheet.Conflicts},
+		{has[intent.Duplicate] && originals == 0, &m.falseD}} {
+		if fault.present {
+			*fault.counter++
+		}
+	}
+}
+
+// allowed are the verdicts that a legitimate intent may get.
+func (m *modelRun) allowed(it *intent.Intent, cell *Cell) []intent.Verdict {
+	offer := m.spec.Offers[it.Offer]
+	list := []intent.Verdict{intent.Billable}
+	switch {
+	case it.Kind == intent.UnknownClick:
+		return []intent.Verdict{intent.Unattributed}
+	case it.Payout <= 0:
+		list = []intent.Verdict{intent.NonBillable}
+	case offer.Cap > 0:
+		list = append(list, intent.OverCap)
+	}
+	if offer.AttributionWindowS == 0 {
+		return list
+	}
+	if m.spec.Clicks != nil {
+		return append(list, intent.Late)
+	}
+	onServer := m.cfg.StartUnixNs
+	if m.cfg.ClockKnown {
+		onServer -= m.cfg.ClockOffsetNs
+	}
+	arrivedFrom, arrivedTo := onServer+cell.DispatchedNs, onServer+cell.LastEndNs
+	if cell.Attempts > cell.Acked {
+		arrivedTo += m.cfg.MaxAttemptNs
+	}
+	end := m.cfg.Intents.ClickUnixS(it.Index) + offer.AttributionWindowS
+	if arrivedFrom >= (end+1)*1e9 {
+		return []intent.Verdict{intent.Late}
+	}
+	if arrivedTo >= end*1e9 {
+		list = append(list, intent.Late)
+	}
+	return list
+}
+
+func (m *modelRun) times(cell *Cell, rows []Row, originals int) {
+	if cell.DueNs < m.cfg.WarmupNs {
+		return
+	}
+	if cell.Acked > 0 {
+		m.sheet.Delivery.Record(cell.AckNs - cell.DueNs)
+	} else {
+		m.sheet.Delivery.RecordCensored()
+	}
+	first := int64(0)
+	for _, row := range rows {
+		if row.Verdict != intent.Duplicate && row.Verdict != intent.Conflict && row.RecordedUnixNs > 0 && (first == 0 || row.RecordedUnixNs < first) {
+			first = row.RecordedUnixNs
+		}
+	}
+	switch {
+	case originals == 0:
+		m.sheet.Recorded.RecordCensored()
+	case first == 0:
+		m.timed = false
+	default:
+		m.sheet.Recorded.Record(first + m.cfg.ClockOffsetNs - m.cfg.StartUnixNs - cell.DueNs)
+	}
+}
+
+// cap books all rows, and the identity in the first of their windows.
+func (m *modelRun) cap(it *intent.Intent, cell *Cell, rows []Row, has map[intent.Verdict]bool) {
+	var windows []*modelWindow
+	for i := range rows {
+		if rows[i].Verdict == intent.Billable || rows[i].Verdict == intent.OverCap {
+			if w := m.bill(&rows[i], it.Offer); w != nil {
+				windows = append(windows, w)
+			}
+		}
+	}
+	if len(windows) == 0 || !it.Kind.Legitimate() {
+		return
+	}
+	w := slices.MinFunc(windows, func(a, b *modelWindow) int {
+		return cmp.Or(cmp.Compare(a.offer, b.offer), cmp.Compare(a.Window, b.Window))
+	})
+	if m.cfg.ClosedSeenNs != nil && cell.DueNs < m.cfg.ClosedSeenNs[w.offer] {
+		w.BeforeClosing++
+	}
+	if has[intent.OverCap] && !has[intent.Billable] {
+		w.OverCap++
+	}
+}
+
+// pay holds the billable rows against what the partner counts.
+func (m *modelRun) pay(it *intent.Intent, cell *Cell, rows []Row, has map[intent.Verdict]bool) {
+	carries := m.cfg.Carries[it.Partner]
+	own, ownRows := postback.Money(0), int64(0)
+	for _, row := range rows {
+		if row.Verdict != intent.Billable {
+			continue
+		}
+		payout, currency := it.Payout, it.Currency
+		if carries.Payout && row.HasPayout {
+			payout = row.Payout
+		}
+		if carries.Currency && row.Currency != (postback.Currency{}) {
+			currency = row.Currency
+		}
+		c := m.currency(currency)
+		c.RecordedCount++
+		c.RecordedMicros += payout
+		if it.Payable() && currency == it.Currency {
+			own += payout
+			ownRows++
+			continue
+		}
+		c.SurplusCount++
+		c.SurplusMicros += payout
+	}
+	if !it.Payable() {
+		return
+	}
+	c := m.currency(it.Currency)
+	for _, verdict := range []intent.Verdict{intent.OverCap, intent.Late, intent.Unattributed} {
+		if has[verdict] && !has[intent.Billable] && slices.Contains(m.allowed(it, cell), verdict) {
+			c.LeftOutCount++
+			c.LeftOutMicros += it.Payout
+			return
+		}
+	}
+	c.PartnerCount++
+	c.PartnerMicros += it.Payout
+	c.MissingCount += max(0, 1-ownRows)
+	c.SurplusCount += max(0, ownRows-1)
+	c.MissingMicros += max(0, it.Payout-own)
+	c.SurplusMicros += max(0, own-it.Payout)
+}
+
+// close orders what was collected.
+func (m *modelRun) close() *Sheet {
+	s := m.sheet
+	s.Money = []Money{}
+	for _, c := range m.money {
+		s.Money = append(s.Money, *c)
+	}
+	slices.SortFunc(s.Money, func(a, b Money) int { return cmp.Compare(a.Currency.String(), b.Currency.String()) })
+	s.Caps = []CapWindow{}
+	for i, o := range m.spec.Offers {
+		seen := false
+		for _, w := range m.windows {
+			seen = seen || w.offer == i
+		}
+		if o.Cap > 0 && !seen {
+			s.Caps = append(s.Caps, CapWindow{OfferID: o.ID, Cap: o.Cap, VisibleNs: -1})
+		}
+	}
+	for _, w := range m.windows {
+		slices.Sort(w.times)
+		if m.cfg.ClockKnown && m.cfg.ClosedSeenNs != nil && !w.untimed && int64(len(w.times)) >= w.Cap {
+			closed := m.cfg.ClosedSeenNs[w.offer]
+			if ns := closed + m.cfg.StartUnixNs - m.cfg.ClockOffsetNs - w.times[w.Cap-1]; closed != NeverClosed && ns >= 0 {
+				w.VisibleNs = ns
+			}
+		}
+		s.Caps = append(s.Caps, w.CapWindow)
+	}
+	slices.SortFunc(s.Caps, func(a, b CapWindow) int {
+		return cmp.Or(cmp.Compare(a.OfferID, b.OfferID), cmp.Compare(a.Window, b.Window))
+	})
+	slices.SortStableFunc(s.Worst, func(a, b Lost) int {
+		return cmp.Or(cmp.Compare(a.Fate, b.Fate), cmp.Compare(b.Payout, a.Payout), cmp.Compare(a.Index, b.Index))
+	})
+	s.Worst = s.Worst[:min(len(s.Worst), MaxWorst)]
+	if s.Verdicts[intent.Duplicate] > 0 {
+		s.FalseDuplicates = &m.falseD
+	}
+	if !m.timed {
+		s.Recorded = nil
+	}
+	return s
+}
