@@ -214,3 +214,16 @@ func TestDuplicatesAreNotRetried(t *testing.T) {
 		}
 	})
 }
+
+// Nor does one that was never sent.
+func TestDroppedDuplicate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		generator := generatorOf(t, func(s *intent.Spec) { s.Mix.Duplicates, s.Mix.DuplicateAfterNs = 1, int64(time.Hour) })
+		cfg := configOf(t, newWorld(always(answer{status: 404})), generator, 1, time.Second)
+		cfg.Grace = time.Millisecond
+		o := mustRun(t, t.Context(), cfg)
+		if o.DuplicatesDropped != 1 || o.Attempts.Total != 1 || reasons(cfg.Cells)[intent.ReasonRefused] != 1 {
+			t.Errorf("%d dropped, attempts %+v, reasons %v", o.DuplicatesDropped, o.Attempts, reasons(cfg.Cells))
+		}
+	})
+}

@@ -34,6 +34,16 @@ func tool() reports.Tool {
 	return t
 }
 
+// shortCommit keeps as much of a commit as people compare.
+func shortCommit(commit string) string {
+	const digits = 12
+	hash, rest, modified := strings.Cut(commit, "+")
+	if modified {
+		rest = "+" + rest
+	}
+	return hash[:min(digits, len(hash))] + rest
+}
+
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",

@@ -30,8 +30,8 @@ DIR/result.json is replaced; the latencies stay. It can be repeated.`,
 			return auditRun(command.Context(), args[0], ledger, columns, command.OutOrStdout())
 		},
 	}
-	command.Flags().StringVar(&ledger, "ledger", "", "the server's rows: URL (NDJSON) or file (NDJSON, or .csv)")
-	command.Flags().StringVar(&columns, "columns", "", "columns of a CSV ledger, such as click_id=cid,payout=sum")
+	command.Flags().StringVar(&ledger, "ledger", "", "the server's rows: `URL|FILE`, NDJSON, or CSV when the file ends in .csv")
+	command.Flags().StringVar(&columns, "columns", "", "`LIST` of the columns of a CSV ledger, such as click_id=cid,payout=sum")
 	return command
 }
 

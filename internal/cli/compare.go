@@ -43,7 +43,8 @@ and prints one table and one sentence.
 
 Without --variants and --vary it compares the racy and the atomic cap check of
 the monolith. A round that the machine spoilt (CPU steal, a late generator) is
-repeated up to twice, and the output says so.`,
+repeated up to twice, and the output says so. Ctrl-C ends it early and still
+reports the rounds that are complete.`,
 		Example: `  postbench compare
   postbench compare --base monolith --vary caps=check-then-insert,atomic --rounds 10 --out cmp1
   postbench compare --variants monolith,./mine.yaml --scenario smoke`,
@@ -53,13 +54,13 @@ repeated up to twice, and the output says so.`,
 		},
 	}
 	flags := command.Flags()
-	flags.StringVar(&f.variants, "variants", "", "variants to compare, separated by commas (see: list variants)")
-	flags.StringVar(&f.vary, "vary", "", "vary one axis of --base, such as caps=check-then-insert,atomic")
-	flags.StringVar(&f.base, "base", "", "variant that --vary starts from; without --vary the one that the others are held against (default: the first)")
-	flags.IntVar(&f.rounds, "rounds", defaultRounds, "rounds of each variant; 6 is the least with which a difference can be shown")
+	flags.StringVar(&f.variants, "variants", "", "`LIST` of variants to compare, separated by commas (see: list variants)")
+	flags.StringVar(&f.vary, "vary", "", "vary one axis of --base (`AXIS=x,y`), such as caps=check-then-insert,atomic")
+	flags.StringVar(&f.base, "base", "", "`NAME` of the variant that --vary starts from; without --vary the one that the others are held against (default: the first)")
+	flags.IntVar(&f.rounds, "rounds", defaultRounds, "`N` rounds of each variant; 6 is the least with which a difference can be shown")
 	f.traffic.register(flags, "mixed")
 	f.settings.register(flags)
-	flags.StringVar(&f.out, "out", "", "new directory for result.json")
+	flags.StringVar(&f.out, "out", "", "new `DIR` for result.json")
 	return command
 }
 
@@ -243,6 +244,9 @@ func (c *comparison) round(ctx context.Context, round uint32, who *contender) ([
 		if err != nil {
 			return nil, err
 		}
+		for _, note := range m.notes {
+			fmt.Fprintln(c.stderr, "note:", note)
+		}
 		m.variant = who.name
 		again := len(m.invalid) > 0 && m.balanced && try < maxRepeats && ctx.Err() == nil
 		m.counted = !again
@@ -286,8 +290,9 @@ func (p *plan) provenance(r *reports.Result) string {
 			parts = append(parts, text)
 		}
 	}
-	return fmt.Sprintf("components  %s\nrun         scenario %s, profile %s, seed %d, epoch %d, %s, %d CPUs, commit %s",
-		strings.Join(parts, ", "), r.Scenario.Name, r.Profile.Name, r.Seed, r.EpochUnixS, r.Machine.Model, r.Machine.CPUs, r.Tool.Commit)
+	return fmt.Sprintf("components  %s\nrun         scenario %s, profile %s, seed %d, epoch %d\nmade with   %s, commit %s, on %d CPUs of %s",
+		strings.Join(parts, ", "), r.Scenario.Name, r.Profile.Name, r.Seed, r.EpochUnixS,
+		r.Tool.Go, shortCommit(r.Tool.Commit), r.Machine.CPUs, r.Machine.Model)
 }
 
 // keepResult writes the result of a comparison, which has no state to keep.

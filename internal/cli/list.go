@@ -83,11 +83,21 @@ func list(w io.Writer, s shelf) error {
 
 func showCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:       "show KIND NAME",
-		Short:     "say in words what a variant, scenario, profile or partner does",
-		Example:   "  postbench show scenario mixed\n  postbench show variant monolith\n  postbench show partner ./mine.yaml",
-		Args:      exactly("KIND", "NAME"),
-		ValidArgs: kindNames(),
+		Use:     "show KIND NAME",
+		Short:   "say in words what a variant, scenario, profile or partner does",
+		Example: "  postbench show scenario mixed\n  postbench show variant monolith\n  postbench show partner ./mine.yaml",
+		Args:    exactly("KIND", "NAME"),
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			switch len(args) {
+			case 0:
+				return kindNames(), cobra.ShellCompDirectiveNoFileComp
+			case 1:
+				if s, err := shelfOf(args[0]); err == nil {
+					return s.names(), cobra.ShellCompDirectiveDefault
+				}
+			}
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		},
 		RunE: func(command *cobra.Command, args []string) error {
 			s, err := shelfOf(args[0])
 			if err != nil {

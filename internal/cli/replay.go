@@ -24,8 +24,8 @@ type replayFlags struct {
 }
 
 func (r *replayFlags) register(flags *pflag.FlagSet) {
-	flags.StringVar(&r.file, "replay", "", "send recorded requests: nginx combined access log (original timing) or vegeta targets (at --rate)")
-	flags.StringVar(&r.speed, "speed", "1x", "speed of an access log's timing, such as 2x")
+	flags.StringVar(&r.file, "replay", "", "send the requests recorded in `FILE`: nginx combined access log (original timing) or vegeta targets (at --rate)")
+	flags.StringVar(&r.speed, "speed", "1x", "speed `K`x of an access log's timing, such as 2x")
 }
 
 // load reads the recorded traffic into the plan.

@@ -26,17 +26,15 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	root := newRoot()
 	out := &checkedWriter{Writer: stdout}
-	root.SetArgs(args)
+	root := newRoot(out, stderr)
+	root.SetArgs(append([]string{}, args...)) // nil would mean this process's own
 	root.SetFlagErrorFunc(func(command *cobra.Command, err error) error {
 		if command == root && !strings.HasPrefix(args[0], "-") {
 			return unknownVerb(root, args) // the flags are those of a verb
 		}
 		return fmt.Errorf("%w%s; see: %s --help", err, didYouMean(command, err), command.CommandPath())
 	})
-	root.SetOut(out)
-	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	switch {
 	case err == nil && out.err != nil:
@@ -84,7 +82,7 @@ func errorText(err error) string {
 	return strings.Join(lines, "\n")
 }
 
-func newRoot() *cobra.Command {
+func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "postbench",
 		Short: "load-test affiliate postbacks and account for every one of them",
@@ -104,12 +102,25 @@ measured; 3 inconclusive; 4 the measurement cannot be trusted.`,
 		RunE:                       func(command *cobra.Command, _ []string) error { return command.Help() },
 		SilenceUsage:               true,
 		SilenceErrors:              true,
+		DisableFlagsInUseLine:      true,
 		SuggestionsMinimumDistance: suggestDistance,
 	}
-	root.CompletionOptions.HiddenDefaultCmd = false
+	root.SetOut(stdout) // before the completion verb is made, which keeps it
+	root.SetErr(stderr)
 	root.AddCommand(compareCommand(), runCommand(), auditCommand(), serveCommand(), listCommand(), showCommand(), checkCommand(),
 		schemaCommand(), versionCommand())
 	root.AddCommand(populationCommands()...)
+	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpCmd()
+	for _, command := range root.Commands() {
+		switch command.Name() {
+		case "completion":
+			finishCompletion(command)
+		case "help":
+			finishHelp(command)
+		}
+		completeNames(command)
+	}
 	return root
 }
 

@@ -49,6 +49,8 @@ Latency needs nothing but the postback itself. With --ledger (a URL that answers
 NDJSON, or an exported NDJSON or CSV file) every postback is accounted for; with
 --caps the overshoot that a traffic router would have seen is measured too.
 
+Ctrl-C ends a run early and still reports.
+
 Without --scenario: one partner, unsigned, 100/s at a constant rate for 10 s,
 timeout 10 s, no retries, unbounded connections, no faults.`,
 		Example: `  # your own server, your own postback, latency only
@@ -70,19 +72,19 @@ timeout 10 s, no retries, unbounded connections, no faults.`,
 	}
 	flags := command.Flags()
 	f.own.register(flags)
-	flags.StringVar(&f.variant, "variant", "", "variant of the reference server to start and test (see: list variants)")
+	flags.StringVar(&f.variant, "variant", "", "reference server to start and test: `NAME` of a preset or path of a YAML file (see: list variants)")
 	f.traffic.register(flags, "")
 	f.settings.register(flags)
 	f.replay.register(flags)
-	flags.StringVar(&f.settings.engine, "engine", engineNative, "native, or vegeta as an independent check of service latency")
-	flags.StringVar(&f.ledger, "ledger", "", "the server's rows: URL (NDJSON) or file (NDJSON, or .csv)")
-	flags.StringVar(&f.columns, "columns", "", "columns of a CSV ledger, such as click_id=cid,payout=sum")
-	flags.StringVar(&f.caps, "caps", "", "URL before /offers/{offer_id}/cap, or one that holds {offer_id}")
-	flags.StringVar(&f.clock, "clock", "", "URL that answers {\"unix_ns\":…,\"boot_id\":…} (default: /clock of the ledger's server)")
-	flags.StringVar(&f.populate, "populate", "", "URL before /offers, /keys and /clicks, told of the population first")
-	flags.StringVar(&f.caFile, "ca", "", "PEM file of the certificate authority of the target")
+	flags.StringVar(&f.settings.engine, "engine", engineNative, "`NAME` of the engine: native, or vegeta as an independent check of service latency")
+	flags.StringVar(&f.ledger, "ledger", "", "the server's rows: `URL|FILE`, NDJSON, or CSV when the file ends in .csv")
+	flags.StringVar(&f.columns, "columns", "", "`LIST` of the columns of a CSV ledger, such as click_id=cid,payout=sum")
+	flags.StringVar(&f.caps, "caps", "", "`URL` before /offers/{offer_id}/cap, or one that holds {offer_id}")
+	flags.StringVar(&f.clock, "clock", "", "`URL` that answers {\"unix_ns\":…,\"boot_id\":…} (default: /clock of the ledger's server)")
+	flags.StringVar(&f.populate, "populate", "", "`URL` before /offers, /keys and /clicks, told of the population first")
+	flags.StringVar(&f.caFile, "ca", "", "PEM `FILE` of the certificate authority of the target")
 	flags.BoolVar(&f.insecure, "insecure", false, "do not verify the target's certificate")
-	flags.StringVar(&f.out, "out", "", "new directory for result.json and what audit needs later")
+	flags.StringVar(&f.out, "out", "", "new `DIR` for result.json and what audit needs later")
 	return command
 }
 
@@ -104,6 +106,9 @@ func run(ctx context.Context, f *runFlags, stdout, stderr io.Writer) error {
 	watch.end()
 	if err != nil {
 		return err
+	}
+	for _, note := range m.notes {
+		fmt.Fprintln(stderr, "note:", note)
 	}
 	m.variant, m.counted = "target", true
 	if composition != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -43,9 +42,9 @@ and /pb/signed, and serves /ledger, /offers/{offer_id}/cap, /clock,
 		},
 	}
 	flags := command.Flags()
-	flags.StringVar(&f.variant, "variant", "", "architecture: a preset or a YAML file (see: list variants)")
-	flags.StringVar(&f.addr, "addr", "127.0.0.1:8080", "address to listen on; port 0 takes a free one")
-	flags.StringVar(&f.data, "data", "", "directory for everything that must survive a restart")
+	flags.StringVar(&f.variant, "variant", "", "architecture: `NAME` of a preset or path of a YAML file (see: list variants)")
+	flags.StringVar(&f.addr, "addr", "127.0.0.1:8080", "`HOST:PORT` to listen on; port 0 takes a free one")
+	flags.StringVar(&f.data, "data", "", "`DIR` for everything that must survive a restart")
 	flags.BoolVar(&f.signedOnly, "signed-only", false, "refuse unsigned postbacks")
 	flags.BoolVar(&f.asChild, "as-child", false, "announce the address as JSON and end with the parent process")
 	_ = flags.MarkHidden("as-child")
@@ -75,9 +74,6 @@ func serve(ctx context.Context, f *serveFlags, stdout, stderr io.Writer) error {
 				fmt.Fprintln(stderr, err)
 			}
 		}
-	}
-	if err := os.MkdirAll(f.data, 0o700); err != nil {
-		return fmt.Errorf("--data: %w", err)
 	}
 	return refserver.Serve(ctx, refserver.Config{
 		Composition: composition, Addr: f.addr, DataDir: f.data, SignedOnly: f.signedOnly, BootID: machine.Read().BootID,

@@ -28,11 +28,11 @@ type ownTemplate struct {
 }
 
 func (o *ownTemplate) register(flags *pflag.FlagSet) {
-	flags.StringVar(&o.target, "target", "", "server that takes the partners' templates, such as http://127.0.0.1:8080")
-	flags.StringVar(&o.url, "url", "", "your own postback, such as 'https://me/pb?cid={click_id}&sum={payout}'")
-	flags.StringVar(&o.method, "method", "", "request method of --url (default GET, POST with --body)")
-	flags.StringArrayVar(&o.headers, "header", nil, "header of --url, such as 'X-Token: abc'; may hold macros; repeatable")
-	flags.StringVar(&o.body, "body", "", "request body of --url; may hold macros")
+	flags.StringVar(&o.target, "target", "", "`URL` of a server that takes the partners' templates, such as http://127.0.0.1:8080")
+	flags.StringVar(&o.url, "url", "", "your own postback as a `TEMPLATE`, such as 'https://me/pb?cid={click_id}&sum={payout}'")
+	flags.StringVar(&o.method, "method", "", "request `METHOD` of --url (default GET, POST with --body)")
+	flags.StringArrayVar(&o.headers, "header", nil, "header `LINE` of --url, such as 'X-Token: abc'; may hold macros; repeatable")
+	flags.StringVar(&o.body, "body", "", "request body `TEXT` of --url; may hold macros")
 }
 
 // resolve checks the flags and fills in what they mean.
@@ -81,6 +81,9 @@ func (o *ownTemplate) resolveURL() error {
 	}
 	if o.method != "" {
 		template.Method = strings.ToUpper(o.method)
+		if strings.Trim(template.Method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+			return fmt.Errorf("--method %q: want letters only, such as POST", o.method)
+		}
 	}
 	for _, text := range o.headers {
 		header, err := postback.ParseHeader(text)

@@ -37,16 +37,16 @@ type traffic struct {
 }
 
 func (t *traffic) register(flags *pflag.FlagSet, defaultScenario string) {
-	flags.StringVar(&t.scenario, "scenario", defaultScenario, "what partners send: a preset or a YAML file (see: list scenarios)")
-	flags.StringVar(&t.profile, "profile", "bare", "where it runs: a preset or a YAML file (see: list profiles)")
-	flags.StringVar(&t.partner, "partner", "", "give every partner the habits of this partner profile (see: list partners)")
-	flags.Float64Var(&t.ratePerS, "rate", 0, "intents per second, instead of the scenario's")
+	flags.StringVar(&t.scenario, "scenario", defaultScenario, "what partners send: `NAME` of a preset or path of a YAML file (see: list scenarios)")
+	flags.StringVar(&t.profile, "profile", "bare", "where it runs: `NAME` of a preset or path of a YAML file (see: list profiles)")
+	flags.StringVar(&t.partner, "partner", "", "give every partner these habits: `NAME` of a preset or path of a YAML file (see: list partners)")
+	flags.Float64Var(&t.ratePerS, "rate", 0, "`N` intents per second, instead of the scenario's")
 	flags.DurationVar(&t.duration, "duration", 0, "length of the run, warm-up included, instead of the scenario's")
 	flags.DurationVar(&t.warmup, "warmup", 0, "first part of the run: audited, not timed; instead of the scenario's")
-	flags.Uint64Var(&t.seed, "seed", 1, "equal seed, run number and epoch give byte-identical requests")
-	flags.Uint32Var(&t.runNumber, "run-number", 0, "number of this run; a server must see each number only once")
-	flags.Int64Var(&t.epoch, "epoch", 0, "Unix second that signatures and clicks count from (default: now)")
-	flags.StringVar(&t.clicks, "clicks", "", "file of your own click ids, one a line or CSV with click_id,offer_id")
+	flags.Uint64Var(&t.seed, "seed", 1, "seed `N`: equal seed, run number and epoch give byte-identical requests")
+	flags.Uint32Var(&t.runNumber, "run-number", 0, "number `N` of this run; a server must see each number only once")
+	flags.Int64Var(&t.epoch, "epoch", 0, "`UNIX_S` that signatures and clicks count from (default: now)")
+	flags.StringVar(&t.clicks, "clicks", "", "`FILE` of your own click ids, one a line or CSV with click_id,offer_id")
 	t.given = flags.Changed
 }
 

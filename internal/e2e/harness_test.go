@@ -177,7 +177,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not within %v: %s", patience, what)
 		}
-		time.Sleep(pollEvery)
+		time.Sleep(pollEvery) // polling other processes: there is nothing to wait on
 	}
 }
 

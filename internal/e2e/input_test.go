@@ -146,7 +146,7 @@ func TestMalformedFiles(t *testing.T) {
 		words      string // with FILE for the file's path
 	}{
 		"no YAML":          {"s.yaml", "name: [", append(run, "--scenario", "FILE"), "FILE:1:"},
-		"unknown field":    {"s.yaml", strings.Replace(capScenario, "rate_per_s", "raet_per_s", 1), append(run, "--scenario", "FILE"), `FILE:2:34: arrivals: unknown field "raet_per_s"`},
+		"unknown field":    {"s.yaml", strings.Replace(capScenario, "rate_per_s", "raet_per_s", 1), append(run, "--scenario", "FILE"), `FILE:2:31: unknown field "raet_per_s"`},
 		"impossible share": {"s.yaml", strings.Replace(capScenario, "share: 1, payout", "share: 2, payout", 1), append(run, "--scenario", "FILE"), "FILE:7:"},
 		"variant":          {"v.yaml", "name: mine\ncaps: none\n", []string{"run", "--variant", "FILE"}, "FILE:"},
 		"partner":          {"p.yaml", "name: p\ntimeout: -1s\n", append(run, "--partner", "FILE"), "FILE:2:"},

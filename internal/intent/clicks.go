@@ -122,7 +122,9 @@ type clickTable struct {
 	slots  []int32 // position + 1; 0 = free
 }
 
-func newClickTable(clicks Clicks) clickTable {
+// newClickTable takes the entries that used says are sent at all; of equal ids
+// the first one.
+func newClickTable(clicks Clicks, used func(index uint64) bool) clickTable {
 	size := 2
 	for size < 2*clicks.Len() {
 		size *= 2
@@ -130,7 +132,7 @@ func newClickTable(clicks Clicks) clickTable {
 	t := clickTable{clicks: clicks, slots: make([]int32, size)}
 	for i := range clicks.Len() {
 		id, _ := clicks.Click(i)
-		if slot := t.slot(id); t.slots[slot] == 0 {
+		if slot := t.slot(id); t.slots[slot] == 0 && used(uint64(i)) {
 			t.slots[slot] = int32(i) + 1
 		}
 	}

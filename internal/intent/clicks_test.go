@@ -106,9 +106,15 @@ func TestOwnClicksAreUsedInOrder(t *testing.T) {
 
 func TestFindOwnClick(t *testing.T) {
 	spec := testSpec()
-	spec.Mix.UnknownClicks = 0.3
-	spec.Clicks = ownClicks(t, "a\nb\na\nc\n", spec.Offers)
+	spec.Seed, spec.Mix.UnknownClicks = 290, 0.3
+	spec.Clicks = ownClicks(t, "a\nb\na\nc\nx\ne\ne\n", spec.Offers)
 	g := newGenerator(t, spec)
+	for index, kind := range map[uint64]Kind{0: Legitimate, 1: Legitimate, 2: Legitimate, 3: Legitimate, 4: UnknownClick, 5: UnknownClick, 6: Legitimate} {
+		var it Intent
+		if g.At(index, &it); it.Kind != kind {
+			t.Fatalf("intent %d is %s: choose another seed", index, it.Kind)
+		}
+	}
 	spec.RunNumber++
 	other := newGenerator(t, spec)
 	txID := func(g *Generator, index uint64) []byte {
@@ -134,6 +140,8 @@ func TestFindOwnClick(t *testing.T) {
 		{"by click id", "b", nil, 1, ThisRun},
 		{"by click id, the server's own txid", "c", []byte("tx-9"), 3, ThisRun},
 		{"an id that is there twice: its first use", "a", nil, 0, ThisRun},
+		{"an id that is there twice, first under an unknown click", "e", nil, 6, ThisRun},
+		{"replaced by an unknown click, hence never sent", "x", nil, 0, Foreign},
 		{"unknown click", string(stranger.ClickID), nil, stranger.Index, ThisRun},
 		{"neither", "d", []byte("tx-9"), 0, Foreign},
 		{"empty", "", nil, 0, Foreign},
@@ -153,6 +161,7 @@ func TestFindAmongManyOwnClicks(t *testing.T) {
 		fmt.Fprintf(&text, "click-%d\n", i)
 	}
 	spec := testSpec()
+	spec.Mix.UnknownClicks = 0
 	spec.Clicks = ownClicks(t, text.String(), spec.Offers)
 	g := newGenerator(t, spec)
 	for i := range n {
@@ -179,6 +188,7 @@ func FuzzReadClicks(f *testing.F) {
 			return
 		}
 		spec := testSpec()
+		spec.Mix.UnknownClicks = 0
 		spec.Clicks = list
 		g, err := New(spec)
 		if err != nil {

@@ -174,7 +174,7 @@ func (g *Generator) setClicks() error {
 			return fmt.Errorf("click id %d belongs to offer number %d of %d", i, offer, len(g.spec.Offers))
 		}
 	}
-	g.clickSlots = newClickTable(clicks)
+	g.clickSlots = newClickTable(clicks, func(index uint64) bool { return g.kind(g.draws(index)) != UnknownClick })
 	return nil
 }
 
@@ -253,7 +253,7 @@ const (
 // generated click ids the click id decides; with the user's own, the txid
 // does, and the click list where the txid is none of ours. It does not look
 // whether the other id agrees. A click id that the list holds several times
-// leads to its first entry.
+// leads to the first intent that was sent with it.
 func (g *Generator) Find(clickID, txID []byte) (index uint64, owner Owner) {
 	if g.spec.Clicks != nil {
 		return g.findOwnClick(clickID, txID)

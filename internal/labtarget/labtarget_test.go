@@ -300,7 +300,7 @@ func TestCloseEndsWhatHangs(t *testing.T) {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(5 * time.Second); target.Truth().Hung == 0 && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Millisecond) // polling: the request is on its way over TCP
 	}
 	if err := target.Close(); err != nil {
 		t.Error(err)

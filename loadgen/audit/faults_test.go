@@ -232,7 +232,7 @@ func TestPhantoms(t *testing.T) {
 		}, one},
 		{"an index that was never planned", func(h *history) {
 			row := h.row(planned, intent.Billable)
-			row.Currency, row.Payout = usd, 10
+			row.Currency, row.Payout, row.OfferID = usd, 10, nil
 			h.add(row)
 		}, one},
 		{"an index that was not released", func(h *history) { h.cfg.Cells[h.sale()] = Cell{Attempts: 1, Acked: 1} },

@@ -88,6 +88,9 @@ type modelIDs struct {
 	own           bool
 }
 
+// modelSpare is how many intents after the planned ones a test may name.
+const modelSpare = 4
+
 // ids are all that a row can name, also of runs before and after this one.
 func (m *modelRun) ids() modelIDs {
 	ids := modelIDs{byTx: map[string]modelOwner{}, byClick: map[string]modelOwner{}, own: m.spec.Clicks != nil}
@@ -101,7 +104,7 @@ func (m *modelRun) ids() modelIDs {
 		if err != nil {
 			panic(err)
 		}
-		for index := len(m.cfg.Cells) - 1; index >= 0; index-- {
+		for index := len(m.cfg.Cells) + modelSpare - 1; index >= 0; index-- {
 			var it intent.Intent
 			g.At(uint64(index), &it)
 			owner := modelOwner{index: uint64(index), known: delta == 0, otherRun: delta != 0}
@@ -130,6 +133,9 @@ func (m *modelRun) at(index uint64) *intent.Intent {
 func (m *modelRun) carries(index uint64) Carries { return m.cfg.Carries[m.at(index).Partner] }
 
 func (m *modelRun) matches(index uint64, row *Row) bool {
+	if index >= uint64(len(m.cfg.Cells)) {
+		return false
+	}
 	cell, it, carries := &m.cfg.Cells[index], m.at(index), m.carries(index)
 	sent := cell.Flags&Released != 0 && cell.Attempts > 0
 	sameTx := !carries.TxID || row.TxID == nil || string(row.TxID) == string(it.TxID)

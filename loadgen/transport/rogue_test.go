@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -75,6 +76,13 @@ func (r *rogue) hangUp() {
 	for _, conn := range r.open {
 		conn.Close()
 	}
+}
+
+// requests returns every request so far, byte for byte.
+func (r *rogue) requests() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.wire)
 }
 
 // counts returns how many connections and requests came.

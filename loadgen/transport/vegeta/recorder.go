@@ -13,7 +13,8 @@ import (
 
 // recorder turns vegeta's results into an outcome.
 type recorder struct {
-	attack *attack
+	cfg    *loadgen.Config
+	due    []int64
 	start  time.Time
 	policy intent.RetryPolicy // never retries; it knows the reasons
 
@@ -23,8 +24,8 @@ type recorder struct {
 	it      intent.Intent
 }
 
-func newRecorder(a *attack, start time.Time) *recorder {
-	return &recorder{attack: a, start: start, out: loadgen.Outcome{
+func newRecorder(cfg *loadgen.Config, due []int64, start time.Time) *recorder {
+	return &recorder{cfg: cfg, due: due, start: start, out: loadgen.Outcome{
 		Start: start, Latencies: loadgen.NewLatencies(1), Responses: map[string]int64{}}}
 }
 
@@ -33,13 +34,13 @@ func (r *recorder) result(h *hit, result *lib.Result) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.results++
-	r.attack.cfg.Intents.At(h.index, &r.it)
+	r.cfg.Intents.At(result.Seq, &r.it)
 	outcome := outcomeOf(h, result)
-	dueNs := r.attack.due[h.index]
+	dueNs := r.due[result.Seq]
 	dispatchedNs := int64(result.Timestamp.Sub(r.start))
 	endNs := dispatchedNs + int64(result.Latency)
 
-	cell := &r.attack.cfg.Cells[h.index]
+	cell := &r.cfg.Cells[result.Seq]
 	cell.Dispatched(dispatchedNs)
 	cell.Ended(endNs, outcome, int(result.Code), true)
 	if _, _, reason := r.policy.Next(0, outcome, int(result.Code)); reason != intent.NoReason {
@@ -47,7 +48,7 @@ func (r *recorder) result(h *hit, result *lib.Result) {
 	}
 	r.out.Ready(time.Duration(dispatchedNs - dueNs))
 	r.count(outcome, result)
-	if dueNs >= int64(r.attack.cfg.Warmup) {
+	if dueNs >= int64(r.cfg.Warmup) {
 		r.time(outcome, dueNs, dispatchedNs, endNs)
 	}
 }

@@ -8,20 +8,15 @@
 package vegeta
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
 	"time"
 
 	lib "github.com/tsenart/vegeta/v12/lib"
 
-	"github.com/postbench/postbench/internal/intent"
 	"github.com/postbench/postbench/loadgen"
-	"github.com/postbench/postbench/loadgen/audit"
-	"github.com/postbench/postbench/loadgen/transport"
 )
 
 // ErrUnsupported is wrapped when a configuration asks for what vegeta cannot
@@ -32,19 +27,6 @@ var ErrUnsupported = errors.New("the vegeta engine cannot play this")
 // tick that is not taken at once, until memory ends.
 const maxWorkers = 1024
 
-// attack is one run under way.
-type attack struct {
-	cfg    loadgen.Config
-	origin string
-	due    []int64 // by index of the intent
-
-	mu       sync.Mutex
-	made     uint64 // requests so far: the index of the next
-	renderer *loadgen.Renderer
-	request  transport.Request
-	it       intent.Intent
-}
-
 // Run plays a configuration of one partner without retries and duplicates,
 // against Partners[0].Origin.
 func Run(ctx context.Context, cfg loadgen.Config, observe loadgen.Observe) (*loadgen.Outcome, error) {
@@ -54,12 +36,11 @@ func Run(ctx context.Context, cfg loadgen.Config, observe loadgen.Observe) (*loa
 	if err := supported(&cfg); err != nil {
 		return nil, err
 	}
-	a := &attack{cfg: cfg, origin: cfg.Partners[0].Origin,
-		renderer: loadgen.NewRenderer(cfg.Intents, 0, &cfg.Partners[0].Template)}
-	for dueNs, more := cfg.Schedule.Next(); more && len(a.due) < len(cfg.Cells); dueNs, more = cfg.Schedule.Next() {
-		a.due = append(a.due, dueNs)
+	var due []int64
+	for dueNs, more := cfg.Schedule.Next(); more && len(due) < len(cfg.Cells); dueNs, more = cfg.Schedule.Next() {
+		due = append(due, dueNs)
 	}
-	return a.run(ctx, observe)
+	return run(ctx, &cfg, due, observe), nil
 }
 
 func supported(cfg *loadgen.Config) error {
@@ -80,12 +61,12 @@ func supported(cfg *loadgen.Config) error {
 	return nil
 }
 
-func (a *attack) run(ctx context.Context, observe loadgen.Observe) (*loadgen.Outcome, error) {
-	partner := &a.cfg.Partners[0]
+func run(ctx context.Context, cfg *loadgen.Config, due []int64, observe loadgen.Observe) *loadgen.Outcome {
+	partner := &cfg.Partners[0]
 	base := &http.Transport{MaxIdleConnsPerHost: maxWorkers, DisableCompression: true,
 		DisableKeepAlives: partner.CloseEach, TLSClientConfig: partner.TLS}
 	defer base.CloseIdleConnections()
-	wire := newWire(base, len(a.due))
+	wire := newWire(cfg, due, base)
 	client := &http.Client{Transport: wire, Timeout: partner.Timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	connections := uint64(maxWorkers)
@@ -94,18 +75,18 @@ func (a *attack) run(ctx context.Context, observe loadgen.Observe) (*loadgen.Out
 	}
 	attacker := lib.NewAttacker(lib.Client(client), lib.MaxWorkers(connections), lib.Workers(min(connections, 64)), lib.MaxBody(0))
 
-	start := time.Now()
-	recorder := newRecorder(a, start)
+	recorder := newRecorder(cfg, due, time.Now())
 	if observe != nil {
-		observe(start, recorder.progress)
+		observe(recorder.start, recorder.progress)
 	}
 	stop := context.AfterFunc(ctx, func() { attacker.Stop() })
 	defer stop()
+	pacer := &pacer{ctx: ctx, start: recorder.start, due: due, sleepUntil: cfg.SleepUntil}
 	// vegeta's own limit on the duration is off (0): the pacer ends the attack.
-	for result := range attacker.Attack(a.target, &pacer{ctx: ctx, start: start, due: a.due, sleepUntil: a.cfg.SleepUntil}, 0, "") {
+	for result := range attacker.Attack(wire.target, pacer, 0, "") {
 		recorder.result(&wire.hits[result.Seq], result)
 	}
-	return recorder.outcome(wire.hiddenRetries.Load(), ctx.Err() != nil), nil
+	return recorder.outcome(wire.hiddenRetries.Load(), ctx.Err() != nil)
 }
 
 // pacer follows a list of due times. vegeta calls it from one goroutine and
@@ -143,25 +124,3 @@ func (p *pacer) Pace(_ time.Duration, hits uint64) (time.Duration, bool) {
 
 // Rate implements vegeta's Pacer; only its plots ask for it.
 func (p *pacer) Rate(time.Duration) float64 { return 0 }
-
-// target renders the next request. vegeta calls it from many goroutines.
-func (a *attack) target(t *lib.Target) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	index := a.made
-	a.made++
-	a.cfg.Intents.At(index, &a.it)
-	a.renderer.Render(&a.it, a.cfg.Intents.Spec().EpochUnixS+a.due[index]/int64(time.Second), &a.request)
-	t.Method = a.request.Method
-	t.URL = a.origin
-	t.Body = bytes.Clone(a.request.Body)
-	t.Header = http.Header{indexHeader: {fmt.Sprint(index)}, targetHeader: {string(a.request.Target)}}
-	for line := range bytes.SplitSeq(a.request.Header, []byte("\r\n")) {
-		if name, value, ok := bytes.Cut(line, []byte(": ")); ok {
-			t.Header.Add(string(name), string(value))
-		}
-	}
-	a.cfg.Cells[index].DueNs = a.due[index]
-	a.cfg.Cells[index].Flags |= audit.Released
-	return nil
-}
