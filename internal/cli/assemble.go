@@ -37,10 +37,7 @@ func (p *plan) variant(m *measurement) reports.Variant {
 	if m.serverCPUS >= 0 {
 		v.Resources.ServerCPUS = &m.serverCPUS
 	}
-	if seconds := m.outcome.Duration.Seconds(); seconds > 0 {
-		v.AchievedPerS = float64(m.outcome.Attempts.Acked) / seconds
-	}
-	v.OfferedPerS = p.offeredPerS(m.outcome)
+	v.OfferedPerS, v.AchievedPerS = p.rates(m.outcome)
 	if m.sheet != nil {
 		v.Latency.Delivery = reports.NewLatency(m.sheet.Delivery)
 		if m.sheet.Recorded != nil {
@@ -50,15 +47,17 @@ func (p *plan) variant(m *measurement) reports.Variant {
 	return v.WithRound(m.number, uint64(m.runNumber), m.outcome.Start.UnixNano(), int64(m.outcome.Duration), m.counted)
 }
 
-// offeredPerS is the rate at which intents became due.
-func (p *plan) offeredPerS(o *loadgen.Outcome) float64 {
+// rates are intents due per second of the schedule, and attempts acked per
+// second until the last one ended.
+func (p *plan) rates(o *loadgen.Outcome) (offeredPerS, achievedPerS float64) {
+	scheduled, until := p.duration().Seconds(), max(p.duration(), o.Duration).Seconds()
 	if p.replay != nil || o.Interrupted {
-		if s := o.Duration.Seconds(); s > 0 {
-			return float64(o.Intents) / s
-		}
-		return 0
+		scheduled, until = o.Duration.Seconds(), o.Duration.Seconds()
 	}
-	return float64(o.Intents) / p.duration().Seconds()
+	if until == 0 || scheduled == 0 {
+		return 0, 0
+	}
+	return float64(o.Intents) / scheduled, float64(o.Attempts.Acked) / until
 }
 
 func validityOf(reasons []string) reports.Validity {

@@ -60,10 +60,10 @@ func TestRouted(t *testing.T) {
 		periods.Record(20e6)
 	}
 	for failures, known := range map[int64]bool{0: true, 2: true, 3: false} {
-		m := &measurement{}
-		m.routed(loadgen.CapObservation{PollPeriod: periods, Failures: failures})
-		if (m.caps != nil) != known || (len(m.notes) == 0) != known {
-			t.Errorf("%d failures: %+v, notes %v", failures, m.caps, m.notes)
+		m, stderr := &measurement{}, &strings.Builder{}
+		m.routed(loadgen.CapObservation{PollPeriod: periods, Failures: failures}, stderr)
+		if (m.caps != nil) != known || (stderr.Len() == 0) != known {
+			t.Errorf("%d failures: %+v, %s", failures, m.caps, stderr)
 		}
 	}
 }
@@ -90,13 +90,23 @@ func TestResponsesOf(t *testing.T) {
 	}
 }
 
-func TestOfferedPerS(t *testing.T) {
+func TestRates(t *testing.T) {
 	p := planOf(t, "--rate", "100", "--duration", "10s")
-	if got := p.offeredPerS(&loadgen.Outcome{Intents: 1000, Duration: 12 * time.Second}); got != 100 {
-		t.Errorf("a whole run: %v/s", got)
-	}
-	if got := p.offeredPerS(&loadgen.Outcome{Intents: 300, Duration: 3 * time.Second, Interrupted: true}); got != 100 {
-		t.Errorf("an interrupted one: %v/s", got)
+	for name, c := range map[string]struct {
+		outcome           loadgen.Outcome
+		offered, achieved float64
+	}{
+		"whole":       {loadgen.Outcome{Intents: 1000, Duration: 9990 * time.Millisecond}, 100, 90},
+		"with a tail": {loadgen.Outcome{Intents: 1000, Duration: 20 * time.Second}, 100, 45},
+		"interrupted": {loadgen.Outcome{Intents: 300, Duration: 3 * time.Second, Interrupted: true}, 100, 300},
+		"at once":     {loadgen.Outcome{Interrupted: true}, 0, 0},
+	} {
+		if c.offered != 0 {
+			c.outcome.Attempts.Acked = 900
+		}
+		if offered, achieved := p.rates(&c.outcome); offered != c.offered || achieved != c.achieved {
+			t.Errorf("%s: offered %v/s, achieved %v/s", name, offered, achieved)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -103,10 +104,11 @@ func (m *manifest) judge(ctx context.Context, dir, where string, columns audit.C
 func (m *manifest) apply(result *reports.Result, sheet *audit.Sheet) {
 	v := result.Variants[0]
 	judged(&v.Ledger, sheet)
-	v.Ledger.Balanced = len(sheet.Imbalances) == 0 && sheet.Attempts == m.Attempts
-	if !v.Ledger.Balanced {
-		v.Validity = validityOf(append(v.Validity.Reasons, fmt.Sprintf("books do not balance: %v", sheet.Imbalances)))
+	reasons := slices.Clone(m.Invalid)
+	for _, imbalance := range imbalances(sheet, m.Attempts, v.Ledger.Intents) {
+		reasons = append(reasons, "books do not balance: "+imbalance)
 	}
+	v.Ledger.Balanced, v.Validity = len(reasons) == len(m.Invalid), validityOf(reasons)
 	v.Latency.Delivery = reports.NewLatency(sheet.Delivery)
 	v.Latency.Recorded = reports.Latency{}
 	if sheet.Recorded != nil {

@@ -182,7 +182,7 @@ func compare(ctx context.Context, f *compareFlags, stdout, stderr io.Writer) err
 		return err
 	}
 	defer dir.discard()
-	f.settings.bootID = machine.Read().BootID
+	f.settings.bootID, f.settings.stderr = machine.Read().BootID, stderr
 	c := &comparison{plan: p, settings: &f.settings, dir: dir, rounds: f.rounds, stdout: stdout, stderr: stderr}
 	runs, err := c.play(ctx, list)
 	if err != nil {
@@ -239,13 +239,10 @@ func (c *comparison) round(ctx context.Context, round uint32, who *contender) ([
 	for try := 0; ; try++ {
 		watch := &watcher{out: c.stderr, label: fmt.Sprintf("round %d/%d %s", round+1, c.rounds, who.name)}
 		c.settings.observe = watch.observe
-		m, err := measureAt(ctx, c.plan, round, &who.composition, nil, c.settings, c.dir, "", c.stderr)
+		m, err := measureAt(ctx, c.plan, round, &who.composition, nil, c.settings, c.dir, "")
 		watch.end()
 		if err != nil {
 			return nil, err
-		}
-		for _, note := range m.notes {
-			fmt.Fprintln(c.stderr, "note:", note)
 		}
 		m.variant = who.name
 		again := len(m.invalid) > 0 && m.balanced && try < maxRepeats && ctx.Err() == nil

@@ -36,6 +36,7 @@ type manifest struct {
 	ClosedSeenNs []int64         `json:"closed_seen_ns,omitempty"`
 	RouterPollNs int64           `json:"router_poll_ns,omitempty"` // mean
 	Attempts     int64           `json:"attempts"`
+	Invalid      []string        `json:"invalid,omitempty"` // for reasons that no ledger can lift
 }
 
 func saveManifest(dir string, p *plan, m *measurement) error {
@@ -44,7 +45,7 @@ func saveManifest(dir string, p *plan, m *measurement) error {
 	record := manifest{
 		Schema: manifestSchema, Spec: spec, ClicksFile: p.clicks.path, ClicksSHA256: p.clicks.sha256, Carries: p.carries(),
 		StartUnixNs: m.outcome.Start.UnixNano(), WarmupNs: int64(p.warmup), MaxAttemptNs: int64(p.grace),
-		ClockKnown: m.clock.known, ClockAddNs: m.clock.offset.AddNs, Attempts: m.outcome.Attempts.Total,
+		ClockKnown: m.clock.known, ClockAddNs: m.clock.offset.AddNs, Attempts: m.outcome.Attempts.Total, Invalid: m.beforehand,
 	}
 	if m.caps != nil {
 		record.ClosedSeenNs, record.RouterPollNs = m.caps.ClosedSeenNs, m.caps.PollPeriod.MeanNs()

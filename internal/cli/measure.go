@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"time"
@@ -47,8 +48,8 @@ type measurement struct {
 	clientCPUS float64
 	serverCPUS float64 // negative = not known
 	components []reports.Component
-	invalid    []string
-	notes      []string // for people, not for the result
+	invalid    []string // all reasons
+	beforehand []string // those of them that hold whatever a ledger says
 }
 
 // clockState says whether the ledger's times can be held against ours.
@@ -95,7 +96,7 @@ func (p *plan) measure(ctx context.Context, round uint32, to *target, set *setti
 	if err := p.play(ctx, round, generator, state.Cells, to, set, m); err != nil {
 		return nil, err
 	}
-	if err := p.judge(context.WithoutCancel(ctx), generator, state.Cells, to, set, m); err != nil {
+	if err := p.judge(ctx, generator, state.Cells, to, set, m); err != nil {
 		return nil, &exitError{code: exitInvalid, err: err}
 	}
 	return m, nil
@@ -181,6 +182,10 @@ func (p *plan) play(ctx context.Context, round uint32, generator *intent.Generat
 			set.observe(time.Duration(p.scenario.Duration))(start, progress)
 		}
 	}
+	silent := context.AfterFunc(ctx, func() {
+		fmt.Fprintln(set.stderr, "interrupted: waiting for what is under way; a second Ctrl-C ends at once")
+	})
+	defer silent()
 	stealBefore, stealErr := machine.SampleCPU()
 	cpuBefore, serverBefore := machine.SelfCPU(), to.serverCPU()
 	m.outcome, err = engineOf(set.engine)(ctx, *config, observe)
@@ -200,10 +205,15 @@ func (p *plan) play(ctx context.Context, round uint32, generator *intent.Generat
 	}
 	stopWatching()
 	if to.caps != "" {
-		m.routed(<-seen)
+		m.routed(<-seen, set.stderr)
 	}
-	m.invalid = m.outcome.Invalid(environment)
+	m.spoilt(m.outcome.Invalid(environment)...)
 	return nil
+}
+
+// spoilt notes reasons that no ledger can lift.
+func (m *measurement) spoilt(reasons ...string) {
+	m.invalid, m.beforehand = append(m.invalid, reasons...), append(m.beforehand, reasons...)
 }
 
 // maxCapFailures is the share of the router's looks at the caps that may fail
@@ -211,9 +221,9 @@ func (p *plan) play(ctx context.Context, round uint32, generator *intent.Generat
 // to have stayed open.
 const maxCapFailures = 0.01
 
-func (m *measurement) routed(saw loadgen.CapObservation) {
+func (m *measurement) routed(saw loadgen.CapObservation, stderr io.Writer) {
 	if float64(saw.Failures) > maxCapFailures*float64(saw.PollPeriod.Count()) {
-		m.notes = append(m.notes, fmt.Sprintf("the router could not read the caps %d times: the traffic overshoot is not known", saw.Failures))
+		fmt.Fprintf(stderr, "note: the router could not read the caps %d times: the traffic overshoot is not known\n", saw.Failures)
 		return
 	}
 	m.caps = &saw
@@ -264,8 +274,7 @@ func (p *plan) judge(ctx context.Context, generator *intent.Generator, cells []a
 		return nil
 	}
 	ledger := loadgen.NewLedger(to.ledger, to.columns, runID(generator), to.client)
-	drain := loadgen.Drain{Settle: set.settle, Max: set.drainMax}
-	judge, err := drain.Judge(ctx, ledger, p.auditConfig(generator, cells, m))
+	judge, err := p.drain(ctx, ledger, p.auditConfig(generator, cells, m), set, m)
 	if errors.Is(err, loadgen.ErrDrain) {
 		m.invalid = append(m.invalid, err.Error())
 		return nil
@@ -275,21 +284,41 @@ func (p *plan) judge(ctx context.Context, generator *intent.Generator, cells []a
 	}
 	m.sheet = judge.Sheet()
 	m.partners = m.sheet.Partners
-	for _, imbalance := range m.imbalances() {
+	for _, imbalance := range imbalances(m.sheet, m.outcome.Attempts.Total, int64(m.outcome.Intents)) {
 		m.balanced = false
 		m.invalid = append(m.invalid, "books do not balance: "+imbalance)
 	}
 	return nil
 }
 
-// imbalances holds the judge's books against the loop's.
-func (m *measurement) imbalances() []string {
-	list := m.sheet.Imbalances
-	if inCells, inLoop := m.sheet.Attempts, m.outcome.Attempts.Total; inCells != inLoop {
-		list = append(list, fmt.Sprintf("%d attempts in the cells, %d in the loop", inCells, inLoop))
+// sayAfter is how long a ledger may settle before people are told why nothing
+// happens.
+const sayAfter = 3 * time.Second
+
+// drain waits for the ledger to settle. A run that was interrupted already
+// waits nonetheless; an interrupt that comes now ends the wait, not the report.
+func (p *plan) drain(ctx context.Context, ledger loadgen.Ledger, config audit.Config, set *settings, m *measurement) (*audit.Judge, error) {
+	say := time.AfterFunc(sayAfter, func() { fmt.Fprintln(set.stderr, "note: the run is over, its ledger has yet to settle") })
+	defer say.Stop()
+	if m.outcome.Interrupted {
+		ctx = context.WithoutCancel(ctx)
 	}
-	if inCells, inLoop := m.sheet.Intents, int64(m.outcome.Intents); inCells != inLoop {
-		list = append(list, fmt.Sprintf("%d intents in the cells, %d in the loop", inCells, inLoop))
+	judge, err := loadgen.Drain{Settle: set.settle, Max: set.drainMax}.Judge(ctx, ledger, config)
+	if err == nil || ctx.Err() == nil {
+		return judge, err
+	}
+	m.invalid = append(m.invalid, "interrupted before the ledger had settled")
+	return loadgen.Drain{Max: set.drainMax}.Judge(context.WithoutCancel(ctx), ledger, config)
+}
+
+// imbalances holds the judge's books against the loop's attempts and intents.
+func imbalances(sheet *audit.Sheet, attempts, intents int64) []string {
+	list := sheet.Imbalances
+	if sheet.Attempts != attempts {
+		list = append(list, fmt.Sprintf("%d attempts in the cells, %d in the loop", sheet.Attempts, attempts))
+	}
+	if sheet.Intents != intents {
+		list = append(list, fmt.Sprintf("%d intents in the cells, %d in the loop", sheet.Intents, intents))
 	}
 	return list
 }

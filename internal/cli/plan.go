@@ -221,7 +221,7 @@ func (p *plan) partners(to connection) ([]loadgen.Partner, error) {
 		list = append(list, loadgen.Partner{
 			Name: p.scenario.Partners[i].Name, Template: p.templates[i], Connections: habits.Connections,
 			Timeout: time.Duration(habits.Timeout), Queue: habits.Queue, Retry: retry,
-			NewSender: func() loadgen.Sender { return transport.NewHTTP1(config) }, Origin: to.origin, TLS: secure,
+			NewSender: func() loadgen.Sender { return transport.NewHTTP1(config) }, Origin: to.origin, TLS: secure, CloseEach: !habits.KeepAlive,
 		})
 	}
 	return list, nil

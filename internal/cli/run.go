@@ -100,15 +100,12 @@ func run(ctx context.Context, f *runFlags, stdout, stderr io.Writer) error {
 	defer dir.discard()
 	watch := &watcher{out: stderr, label: "run"}
 	defer watch.end()
-	f.settings.observe, f.settings.bootID = watch.observe, machine.Read().BootID
+	f.settings.observe, f.settings.bootID, f.settings.stderr = watch.observe, machine.Read().BootID, stderr
 
-	m, err := measureAt(ctx, p, 0, composition, to, &f.settings, dir, dir.statePath(), stderr)
+	m, err := measureAt(ctx, p, 0, composition, to, &f.settings, dir, dir.statePath())
 	watch.end()
 	if err != nil {
 		return err
-	}
-	for _, note := range m.notes {
-		fmt.Fprintln(stderr, "note:", note)
 	}
 	m.variant, m.counted = "target", true
 	if composition != nil {
@@ -118,13 +115,13 @@ func run(ctx context.Context, f *runFlags, stdout, stderr io.Writer) error {
 	if err != nil {
 		return &exitError{code: exitInvalid, err: err}
 	}
-	result.Interrupted = m.outcome.Interrupted
+	result.Interrupted = ctx.Err() != nil
 	if err := dir.keep(p, m, result); err != nil {
 		return &exitError{code: exitInvalid, err: err}
 	}
 	fmt.Fprint(stdout, reports.Summary(result.Variants[0]))
 	if result.Interrupted {
-		fmt.Fprintf(stdout, "interrupted after %v: the figures are of that part of the run\n", m.outcome.Duration.Round(time.Millisecond))
+		fmt.Fprintf(stdout, "interrupted: the figures are of the first %v\n", m.outcome.Duration.Round(time.Millisecond))
 	}
 	if !result.Variants[0].Validity.Valid() {
 		return invalid("the measurement cannot be trusted, see validity above")
@@ -211,7 +208,7 @@ func clockOf(ledger string) string {
 // measureAt measures the composition in a server of its own, or the target
 // when there is none. The run's memory is kept at statePath, or nowhere for
 // longer than the measurement when that is empty.
-func measureAt(ctx context.Context, p *plan, round uint32, c *refserver.Composition, to *target, set *settings, dir *outDir, statePath string, stderr io.Writer) (*measurement, error) {
+func measureAt(ctx context.Context, p *plan, round uint32, c *refserver.Composition, to *target, set *settings, dir *outDir, statePath string) (*measurement, error) {
 	scratch, err := dir.scratch()
 	if err != nil {
 		return nil, err
@@ -223,7 +220,7 @@ func measureAt(ctx context.Context, p *plan, round uint32, c *refserver.Composit
 	if c == nil {
 		return p.measure(ctx, round, to, set, statePath)
 	}
-	s, own, err := startServer(ctx, *c, scratch, stderr)
+	s, own, err := startServer(ctx, *c, scratch, set.stderr)
 	if err != nil {
 		return nil, err
 	}
@@ -235,7 +232,7 @@ func measureAt(ctx context.Context, p *plan, round uint32, c *refserver.Composit
 	case err != nil:
 		return nil, fmt.Errorf("%w; %w", err, stopErr)
 	}
-	m.invalid = append(m.invalid, stopErr.Error())
+	m.spoilt(stopErr.Error())
 	return m, nil
 }
 

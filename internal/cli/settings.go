@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -18,6 +19,7 @@ type settings struct {
 	settle   time.Duration
 	drainMax time.Duration
 	observe  func(total time.Duration) loadgen.Observe
+	stderr   io.Writer
 	bootID   string
 	started  time.Time
 }

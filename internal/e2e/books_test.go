@@ -124,19 +124,19 @@ func worstIDs(v *reports.Variant) []string {
 // Requests that get no good answer: every one has its fate and its reason.
 func TestFaultsOfRequests(t *testing.T) {
 	t.Parallel()
-	const hasty, retrying = "timeout: 400ms", "retries: [20ms, 20ms]\nretry_on: [5xx, timeout, error]"
+	const patient, hasty, retrying = "", "timeout: 3s", "retries: [20ms, 20ms]\nretry_on: [5xx, timeout, error]"
 	for name, c := range map[string]struct {
 		options labtarget.Options
 		partner string
 		want    func(truth labtarget.Truth) string
 	}{
-		"refuses": {labtarget.Options{RefuseEvery: 10}, hasty, func(truth labtarget.Truth) string {
+		"refuses": {labtarget.Options{RefuseEvery: 10}, patient, func(truth labtarget.Truth) string {
 			return fmt.Sprintf("acked 270 refused 30 timed_out 0 errored 0 | drop refused:%d lost_at_partner:%[1]d recorded:270", truth.Refused)
 		}},
 		"hangs": {labtarget.Options{HangEvery: 10}, hasty, func(truth labtarget.Truth) string {
 			return fmt.Sprintf("acked 270 refused 0 timed_out 30 errored 0 | drop timed_out:%d lost_at_partner:%[1]d recorded:270", truth.Hung)
 		}},
-		"closes": {labtarget.Options{CloseEvery: 10}, hasty, func(truth labtarget.Truth) string {
+		"closes": {labtarget.Options{CloseEvery: 10}, patient, func(truth labtarget.Truth) string {
 			return fmt.Sprintf("acked 270 refused 0 timed_out 0 errored 30 | drop errored:%d lost_at_partner:%[1]d recorded:270", truth.Closed)
 		}},
 		"stores and hangs": {labtarget.Options{HangEvery: 10, StoreFirst: true}, hasty, func(truth labtarget.Truth) string {

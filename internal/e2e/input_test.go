@@ -14,7 +14,7 @@ import (
 )
 
 // oneLine wants an exit code and one line on stderr that says what is wrong.
-// Lines of progress before it are no part of it.
+// Progress and notes before it are no part of it.
 func oneLine(t *testing.T, o outcome, code int, words ...string) {
 	t.Helper()
 	if o.code != code {
@@ -22,7 +22,7 @@ func oneLine(t *testing.T, o outcome, code int, words ...string) {
 	}
 	var lines []string
 	for line := range strings.Lines(o.stderr) {
-		if !strings.Contains(line, " left\n") {
+		if !strings.Contains(line, " left\n") && !strings.HasPrefix(line, "note: ") {
 			lines = append(lines, line)
 		}
 	}
@@ -211,6 +211,30 @@ func TestLedgerBreaksDuringTheRun(t *testing.T) {
 	oneLine(t, o, 4, "its ledger cannot be judged")
 	if exists(out) {
 		t.Error("something is in --out")
+	}
+}
+
+// A ledger that always has more to come ends in an invalid run without fates.
+func TestLedgerThatNeverComesToRest(t *testing.T) {
+	t.Parallel()
+	target := lab(t, labtarget.Options{})
+	ledger := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Postbench-Backlog", "5")
+	}))
+	t.Cleanup(ledger.Close)
+	out := filepath.Join(t.TempDir(), "out")
+	o := postbench(t, "run", "--target", target.URL(), "--rate", "100", "--duration", "500ms", "--ledger", ledger.URL,
+		"--settle", "200ms", "--drain-max", "600ms", "--out", out)
+	oneLine(t, o, 4, "cannot be trusted")
+	v := readResult(t, out).Variants[0]
+	if reasons := strings.Join(v.Validity.Reasons, "; "); !strings.Contains(reasons, "did not come to rest") || v.Ledger.Judged() || !v.Ledger.Balanced {
+		t.Errorf("%s; %+v", reasons, v.Ledger)
+	}
+	// The export that comes later settles it.
+	postbench(t, "audit", out, "--ledger", target.URL()+"/ledger")
+	v = readResult(t, out).Variants[0]
+	if reasons := strings.Join(v.Validity.Reasons, "; "); strings.Contains(reasons, "did not come to rest") || !v.Ledger.Judged() {
+		t.Errorf("after audit: %s; judged %v", reasons, v.Ledger.Judged())
 	}
 }
 

@@ -2,13 +2,17 @@ package e2e
 
 import (
 	"bytes"
+	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -243,4 +247,52 @@ func TestKilledServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	oneLine(t, p.wait(), 4, "killed")
+}
+
+// The first interrupt waits for what is under way, the second for nothing.
+func TestSecondInterruptKills(t *testing.T) {
+	t.Parallel()
+	target := lab(t, labtarget.Options{HangEvery: 1})
+	p := start(t, "run", "--target", target.URL(), "--rate", "100", "--duration", "40s")
+	eventually(t, "10 postbacks", func() bool { return target.Truth().Postbacks >= 10 })
+	began := time.Now()
+	p.signal(syscall.SIGINT)
+	eventually(t, "it says what it waits for", func() bool { return strings.Contains(p.stderr.String(), "a second Ctrl-C") })
+	eventually(t, "another interrupt ends it", func() bool {
+		_ = p.cmd.Process.Signal(syscall.SIGINT) // it may be gone
+		select {
+		case <-p.done:
+			return true
+		default:
+			return false
+		}
+	})
+	const timeout = 10 * time.Second // of the partner: the time that was saved
+	if took := time.Since(began); took > timeout {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// An interrupt while the ledger settles ends the wait and not the report.
+func TestInterruptWhileTheLedgerSettles(t *testing.T) {
+	t.Parallel()
+	target := lab(t, labtarget.Options{})
+	var asked atomic.Int64
+	ledger := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if target.Truth().Postbacks == 50 {
+			asked.Add(1)
+		}
+		w.Header().Set("Postbench-Backlog", "1")
+		_, _ = io.WriteString(w, fetch(t, target.URL()+"/ledger"))
+	}))
+	t.Cleanup(ledger.Close)
+	dir := filepath.Join(t.TempDir(), "out")
+	p := start(t, "run", "--target", target.URL(), "--rate", "100", "--duration", "500ms", "--ledger", ledger.URL, "--out", dir)
+	eventually(t, "the ledger is asked again and again", func() bool { return asked.Load() > 2 })
+	got := interrupted(t, p, dir)
+	v := got.result.Variants[0]
+	if reasons := strings.Join(v.Validity.Reasons, "; "); got.code != 4 || !strings.Contains(reasons, "before the ledger had settled") ||
+		known(t, "recorded", v.Ledger.Recorded) != 50 {
+		t.Errorf("exit code %d: %s; %d recorded", got.code, reasons, *v.Ledger.Recorded)
+	}
 }

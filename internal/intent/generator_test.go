@@ -219,10 +219,16 @@ func TestExtremeShares(t *testing.T) {
 			t.Fatalf("%s", textOf(&it))
 		}
 	}
-	// The largest u there is must not fall through to a weight of 0.
-	sums := cumulative([]float64{0.1, 0.2, 0.3, 0.4, 0, 0})
-	if got := pick(sums, math.Nextafter(1, 0)); got != 3 {
-		t.Errorf("pick(%v, just below 1) = %d, want 3", sums, got)
+	// The largest u there is must not fall through to a weight of 0, however
+	// the sums are rounded.
+	for n := 1; n < 100; n++ {
+		weights := make([]float64, n+2)
+		for i := range n {
+			weights[i] = 1
+		}
+		if got := pick(cumulative(weights), math.Nextafter(1, 0)); got != n-1 {
+			t.Errorf("%d equal weights and two of 0: just below 1 gives entry %d", n, got)
+		}
 	}
 	if got := pick(cumulative([]float64{0, 1}), 0); got != 1 {
 		t.Errorf("pick of 0 gives entry %d, which has no weight", got)

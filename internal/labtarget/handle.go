@@ -141,8 +141,7 @@ func (t *Target) parse(ctx *fasthttp.RequestCtx) error {
 // record puts the request, byte for byte, into the hash and the kept ones.
 func (t *Target) record(ctx *fasthttp.RequestCtx, now time.Time) {
 	header := &ctx.Request.Header
-	var raw []byte
-	raw = append(raw, header.Method()...)
+	raw := append(t.raw[:0], header.Method()...)
 	raw = append(raw, ' ')
 	raw = append(raw, header.RequestURI()...)
 	raw = append(raw, ' ')
@@ -150,6 +149,7 @@ func (t *Target) record(ctx *fasthttp.RequestCtx, now time.Time) {
 	raw = append(raw, "\r\n"...)
 	raw = append(raw, header.RawHeaders()...)
 	raw = append(raw, ctx.Request.Body()...)
+	t.raw = raw
 	t.wire.Write(raw)
 	if len(t.kept) < t.options.KeepRequests {
 		t.kept = append(t.kept, Request{At: now.Sub(t.first), Target: string(header.RequestURI()), Raw: string(raw)})

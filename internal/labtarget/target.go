@@ -44,6 +44,7 @@ type Target struct {
 	books    books
 	parsed   postback.Postback
 	wire     hash.Hash
+	raw      []byte // of one request, used again
 	kept     []Request
 }
 

@@ -209,6 +209,14 @@ func TestPhantoms(t *testing.T) {
 		{"without ids and money", func(h *history) { h.add(Row{Verdict: intent.Billable}) }, " recorded +1,  surplus +1, phantom +1"},
 		{"recorded at the start", foreign(func(r *Row) { r.RecordedUnixNs, r.ReceivedUnixNs = startUnixNs, startUnixNs }), one},
 		{"recorded before the start", foreign(func(r *Row) { r.RecordedUnixNs, r.ReceivedUnixNs = startUnixNs-1, 0 }), "filtered +1"},
+		{"recorded before the start, by a clock that is behind", func(h *history) {
+			foreign(func(r *Row) { r.RecordedUnixNs, r.ReceivedUnixNs = startUnixNs-5, startUnixNs-5 })(h)
+			h.cfg.ClockOffsetNs = 5
+		}, one},
+		{"recorded after the start, by a clock that is ahead", func(h *history) {
+			foreign(func(r *Row) { r.RecordedUnixNs, r.ReceivedUnixNs = startUnixNs+4, startUnixNs+4 })(h)
+			h.cfg.ClockOffsetNs = -5
+		}, "filtered +1"},
 		{"received before the start", foreign(func(r *Row) { r.ReceivedUnixNs = startUnixNs - 1 }), "filtered +1"},
 		{"times that are none", foreign(func(r *Row) { r.RecordedUnixNs, r.ReceivedUnixNs = -1, -1 }), one},
 		{"of the next run", func(h *history) {

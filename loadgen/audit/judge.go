@@ -34,7 +34,8 @@ type Config struct {
 	// WarmupNs: intents due before it are judged but not timed.
 	WarmupNs int64
 	// ClockOffsetNs is added to the ledger's times to bring them onto this
-	// machine's clock; ClockKnown says whether they can be compared at all.
+	// machine's clock; ClockKnown says whether they can be compared at all. If
+	// not, the offset is taken for 0.
 	ClockOffsetNs int64
 	ClockKnown    bool
 	// ClosedSeenNs is, per offer, when the router first saw it closed (ns
@@ -67,6 +68,9 @@ type rowCounts struct {
 
 // NewJudge clears earlier judgements from the cells and returns a judge.
 func NewJudge(cfg Config) *Judge {
+	if !cfg.ClockKnown {
+		cfg.ClockOffsetNs = 0
+	}
 	j := &Judge{cfg: cfg, caps: newCapBook(cfg.Intents.Spec().Offers), money: moneyBook{}}
 	for i := range cfg.Cells {
 		cell := &cfg.Cells[i]
@@ -205,10 +209,7 @@ func (j *Judge) billable(cell *Cell, row *Row) {
 // admissible is the verdict set for the intent in j.it. The server's clock
 // decides what is late. An acked attempt had arrived when it was answered.
 func (j *Judge) admissible(cell *Cell) intent.VerdictSet {
-	startUnixNs := j.cfg.StartUnixNs
-	if j.cfg.ClockKnown {
-		startUnixNs -= j.cfg.ClockOffsetNs
-	}
+	startUnixNs := j.cfg.StartUnixNs - j.cfg.ClockOffsetNs
 	lastNs := cell.LastEndNs
 	if cell.Acked < cell.Attempts {
 		lastNs += j.cfg.MaxAttemptNs

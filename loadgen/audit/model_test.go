@@ -145,11 +145,18 @@ func (m *modelRun) matches(index uint64, row *Row) bool {
 
 func (m *modelRun) earlier(row *Row, byNs int64) bool {
 	for _, at := range []int64{row.RecordedUnixNs, row.ReceivedUnixNs} {
-		if at > 0 && at+m.cfg.ClockOffsetNs < m.cfg.StartUnixNs-byNs {
+		if at > 0 && at+m.offsetNs() < m.cfg.StartUnixNs-byNs {
 			return true
 		}
 	}
 	return false
+}
+
+func (m *modelRun) offsetNs() int64 {
+	if m.cfg.ClockKnown {
+		return m.cfg.ClockOffsetNs
+	}
+	return 0
 }
 
 func (m *modelRun) currency(c postback.Currency) *Money {
@@ -300,10 +307,7 @@ func (m *modelRun) allowed(it *intent.Intent, cell *Cell) []intent.Verdict {
 	if m.spec.Clicks != nil {
 		return append(list, intent.Late)
 	}
-	onServer := m.cfg.StartUnixNs
-	if m.cfg.ClockKnown {
-		onServer -= m.cfg.ClockOffsetNs
-	}
+	onServer := m.cfg.StartUnixNs - m.offsetNs()
 	arrivedFrom, arrivedTo := onServer+cell.DispatchedNs, onServer+cell.LastEndNs
 	if cell.Attempts > cell.Acked {
 		arrivedTo += m.cfg.MaxAttemptNs

@@ -78,12 +78,14 @@ func TestLateness(t *testing.T) {
 }
 
 // An offset that nobody measured is none.
-func TestLatenessWithoutClock(t *testing.T) {
+func TestUnknownClock(t *testing.T) {
 	h := windowRun(t, 2e9, intent.Acked)
-	h.cfg.ClockKnown = false
-	h.add(h.row(0, intent.Billable))
+	h.cfg.ClockKnown, h.cfg.ClockOffsetNs = false, -4e9
+	old := h.row(0, intent.Billable)
+	h.add(old, old)
 	h.rows[0].RecordedUnixNs, h.rows[0].ReceivedUnixNs = 0, 0
-	if s := h.judge(); s.WrongVerdict != 0 || s.Fates.Recorded != 1 {
+	h.rows[1].ClickID, h.rows[1].RecordedUnixNs = []byte("old"), h.cfg.StartUnixNs-1
+	if s := h.judge(); s.WrongVerdict != 0 || s.Fates.Recorded != 1 || s.FilteredRows != 1 || s.Recorded != nil {
 		t.Errorf("%+v", s)
 	}
 }

@@ -127,16 +127,17 @@ func TestIdleConnectionEnds(t *testing.T) {
 	}
 }
 
-// Servers that fail in the middle. Each case fails the request with one class
-// and leaves exactly one request on the wire: nothing is sent again.
-func TestBrokenAnswers(t *testing.T) {
+// brokenAnswer is a server that fails in the middle.
+type brokenAnswer struct {
+	after string      // what it says
+	then  func(*peer) // and what it does
+	want  Class
+}
+
+func brokenAnswers() map[string]brokenAnswer {
 	const head = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
 	const chunkedHead = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-	for name, c := range map[string]struct {
-		after string      // what it says
-		then  func(*peer) // and what it does
-		want  Class
-	}{
+	return map[string]brokenAnswer{
 		"closes without an answer":   {"", nil, ClassClosed},
 		"resets without an answer":   {"", (*peer).reset, ClassClosed},
 		"closes in the header":       {"HTTP/1.1 200 OK\r\nCont", nil, ClassClosed},
@@ -157,7 +158,13 @@ func TestBrokenAnswers(t *testing.T) {
 		"header over 8 KiB":          {"HTTP/1.1 200 OK\r\nX-A: " + strings.Repeat("x", 9<<10), (*peer).untilGone, ClassResponse},
 		"hints without end":          {strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 200), (*peer).untilGone, ClassResponse},
 		"resets in the body (a RST)": {head + "half", func(p *peer) { time.Sleep(5 * time.Millisecond); p.reset() }, ClassClosed},
-	} {
+	}
+}
+
+// Each case fails the request with one class and leaves exactly one request on
+// the wire: nothing is sent again.
+func TestBrokenAnswers(t *testing.T) {
+	for name, c := range brokenAnswers() {
 		for _, reused := range []bool{false, true} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
@@ -179,9 +186,9 @@ func TestBrokenAnswers(t *testing.T) {
 					mustSend(t, client, get())
 					want = 2
 				}
-				wait := 20 * time.Second
+				wait := time.Minute
 				if c.want == ClassTimeout {
-					wait = 30 * time.Millisecond
+					wait = 300 * time.Millisecond
 				}
 				began := time.Now()
 				_, err := client.Send(t.Context(), get(), began.Add(wait))
@@ -189,10 +196,10 @@ func TestBrokenAnswers(t *testing.T) {
 				if err == nil || ClassOf(err) != c.want {
 					t.Errorf("reused %v: %v, want class %s", reused, err, c.want)
 				}
-				if c.want == ClassTimeout && (took < wait || took > wait+5*time.Second) || c.want != ClassTimeout && took > 10*time.Second {
+				if c.want == ClassTimeout && took < wait || took > 30*time.Second {
 					t.Errorf("reused %v: took %v of %v", reused, took, wait)
 				}
-				if connections, requests := server.counts(); connections != 1 || requests != want {
+				if connections, requests := server.awaitRequests(want); connections != 1 || requests != want {
 					t.Errorf("reused %v: %d connections, %d requests on the wire, want %d", reused, connections, requests, want)
 				}
 				if client.conn != nil {
@@ -242,7 +249,7 @@ func TestPhases(t *testing.T) {
 		if p.Opened != opened || (p.DNSNs > 0) != opened || (p.ConnectNs > 0) != opened || p.TLSNs != 0 {
 			t.Errorf("request %d: %+v", i, p)
 		}
-		if p.WaitNs < int64(pause) || p.BodyNs < int64(pause) {
+		if p.WaitNs < int64(pause) || p.BodyNs <= 0 || p.WaitNs+p.BodyNs < int64(2*pause) {
 			t.Errorf("request %d: wait %d, body %d", i, p.WaitNs, p.BodyNs)
 		}
 		before := p.DNSNs + p.ConnectNs + p.WaitNs
@@ -284,8 +291,8 @@ func TestEndsWhileConnecting(t *testing.T) {
 		want     Class
 	}{
 		"deadline": {func(*HTTP1, context.CancelFunc) {}, 30 * time.Millisecond, ClassTimeout},
-		"Close":    {func(c *HTTP1, _ context.CancelFunc) { c.Close() }, 20 * time.Second, ClassCanceled},
-		"context":  {func(_ *HTTP1, cancel context.CancelFunc) { cancel() }, 20 * time.Second, ClassCanceled},
+		"Close":    {func(c *HTTP1, _ context.CancelFunc) { c.Close() }, time.Minute, ClassCanceled},
+		"context":  {func(_ *HTTP1, cancel context.CancelFunc) { cancel() }, time.Minute, ClassCanceled},
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
 		client := clientOf(t, HTTP1Config{Address: "127.0.0.1:1"})
@@ -299,7 +306,7 @@ func TestEndsWhileConnecting(t *testing.T) {
 		if _, err := client.Send(ctx, get(), began.Add(c.deadline)); ClassOf(err) != c.want {
 			t.Errorf("%s: %v, want %s", name, err, c.want)
 		}
-		if took := time.Since(began); took > 10*time.Second {
+		if took := time.Since(began); took > 30*time.Second {
 			t.Errorf("%s: took %v", name, took)
 		}
 		cancel()

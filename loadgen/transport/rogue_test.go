@@ -92,6 +92,17 @@ func (r *rogue) counts() (connections, requests int) {
 	return r.connections, len(r.wire)
 }
 
+// awaitRequests returns how many connections and requests came, at the
+// earliest when there are so many requests: a client that gives up may be
+// quicker than the server.
+func (r *rogue) awaitRequests(want int) (connections, requests int) {
+	for deadline := patience(); ; time.Sleep(100 * time.Microsecond) {
+		if connections, requests = r.counts(); requests >= want || time.Now().After(deadline) {
+			return connections, requests
+		}
+	}
+}
+
 // read takes one request; false when the client is gone.
 func (p *peer) read() bool {
 	request, err := http.ReadRequest(p.reader)
@@ -141,7 +152,7 @@ func clientOf(t testing.TB, cfg HTTP1Config) *HTTP1 {
 // get is a request; patience is a deadline that no healthy Send reaches.
 func get() *Request { return &Request{Method: "GET", Target: []byte("/pb?x=1")} }
 
-func patience() time.Time { return time.Now().Add(20 * time.Second) }
+func patience() time.Time { return time.Now().Add(time.Minute) }
 
 // mustSend wants an answer.
 func mustSend(t testing.TB, c *HTTP1, req *Request) Reply {
