@@ -20,6 +20,8 @@ const (
 	MaxConnections = 8192
 	// maxPending bounds the retries and duplicates that wait for their time.
 	maxPending = 1 << 20
+	// maxRetries leaves room for the first attempt and a deliberate duplicate.
+	maxRetries = audit.MaxAttempts - 2
 	// recorderShards is how many sets of histograms share the recording.
 	recorderShards = 4
 )
@@ -93,8 +95,8 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("%w: partner %s: queue must not be negative", ErrConfig, p.Name)
 		case p.NewSender == nil:
 			return fmt.Errorf("%w: partner %s: no way to send", ErrConfig, p.Name)
-		case len(p.Retry.DelaysNs) >= audit.MaxAttempts:
-			return fmt.Errorf("%w: partner %s: more than %d retries", ErrConfig, p.Name, audit.MaxAttempts-1)
+		case len(p.Retry.DelaysNs) > maxRetries:
+			return fmt.Errorf("%w: partner %s: more than %d retries", ErrConfig, p.Name, maxRetries)
 		}
 	}
 	return nil

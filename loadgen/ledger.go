@@ -126,7 +126,7 @@ func (d Drain) Judge(ctx context.Context, ledger Ledger, cfg audit.Config) (*aud
 		}
 		if err == nil {
 			lastAnswer, lastRows = now, judge.Rows()
-			if judge.AllAckedFound() {
+			if judge.AllFound() {
 				found++
 			}
 			// Two equal readings: a row too many would come after the last

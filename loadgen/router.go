@@ -116,36 +116,48 @@ func (r *Router) poll(ctx context.Context, start time.Time, open []int, periods 
 	}
 }
 
-// closed asks the server for the state of one offer.
+// capStatus is what a server says of an offer's cap.
+type capStatus struct {
+	Billable int64 `json:"billable"`
+	Closed   *bool `json:"closed"`
+}
+
+// closed asks the server whether an offer is closed.
 func (r *Router) closed(ctx context.Context, offerID string) (bool, error) {
+	status, err := r.status(ctx, offerID)
+	if err != nil {
+		return false, err
+	}
+	return *status.Closed, nil
+}
+
+func (r *Router) status(ctx context.Context, offerID string) (*capStatus, error) {
 	ctx, cancel := context.WithTimeout(ctx, capAnswerTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, CapURL(r.URL, offerID), nil)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	response, err := r.Client.Do(request)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxCapAnswerBytes))
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	if response.StatusCode != http.StatusOK {
-		return false, fmt.Errorf("%s: status %d", request.URL, response.StatusCode)
+		return nil, fmt.Errorf("%s: status %d", request.URL, response.StatusCode)
 	}
-	var answer struct {
-		Closed *bool `json:"closed"`
-	}
+	var answer capStatus
 	if err := json.Unmarshal(body, &answer); err != nil {
-		return false, fmt.Errorf("%s: %w", request.URL, err)
+		return nil, fmt.Errorf("%s: %w", request.URL, err)
 	}
 	if answer.Closed == nil {
-		return false, fmt.Errorf("%s: no \"closed\" in the answer", request.URL)
+		return nil, fmt.Errorf("%s: no \"closed\" in the answer", request.URL)
 	}
-	return *answer.Closed, nil
+	return &answer, nil
 }
 
 // CapURL is the address of an offer's cap status. base may hold {offer_id}
@@ -158,17 +170,22 @@ func CapURL(base, offerID string) string {
 	return strings.TrimSuffix(base, "/") + "/offers/" + escaped + "/cap"
 }
 
-// Check asks for the first capped offer, so that a wrong address is found
-// before the run.
+// Check asks for every capped offer, so that a wrong address is found before
+// the run, and an offer that is not empty: caps are judged from the run's own
+// rows.
 func (r *Router) Check(ctx context.Context) error {
 	for i := range r.Offers {
 		if r.Offers[i].Cap == 0 {
 			continue
 		}
-		if _, err := r.closed(ctx, r.Offers[i].ID); err != nil {
+		status, err := r.status(ctx, r.Offers[i].ID)
+		if err != nil {
 			return fmt.Errorf("cap status cannot be read: %w", err)
 		}
-		return nil
+		if status.Billable > 0 {
+			return fmt.Errorf("offer %s already counts %d conversions towards its cap, the run would be judged by an empty one: use a fresh server or leave out --caps",
+				r.Offers[i].ID, status.Billable)
+		}
 	}
 	return nil
 }

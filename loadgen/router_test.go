@@ -127,7 +127,8 @@ func TestRouterCheck(t *testing.T) {
 		body   string
 		want   string // "" = fine
 	}{
-		"open":        {200, `{"offer_id":"b","cap":5,"billable":1,"closed":false}`, ""},
+		"open":        {200, `{"offer_id":"b","cap":5,"billable":0,"closed":false}`, ""},
+		"not empty":   {200, `{"offer_id":"b","cap":5,"billable":1,"closed":false}`, "already counts 1"},
 		"closed":      {200, `{"closed":true}`, ""},
 		"not found":   {404, "", "http://caps/offers/b/cap: status 404"},
 		"not JSON":    {200, "hello", "http://caps/offers/b/cap: invalid character"},

@@ -285,7 +285,7 @@ func TestConfigIsRefused(t *testing.T) {
 		"too many connections": func(c *Config) { c.Partners[0].Connections = MaxConnections + 1 },
 		"negative queue":       func(c *Config) { c.Partners[0].Queue = -1 },
 		"no sender":            func(c *Config) { c.Partners[0].NewSender = nil },
-		"too many retries":     func(c *Config) { c.Partners[0].Retry.DelaysNs = make([]int64, audit.MaxAttempts) },
+		"too many retries":     func(c *Config) { c.Partners[0].Retry.DelaysNs = make([]int64, maxRetries+1) },
 	} {
 		cfg := configOf(t, newWorld(nil), generatorOf(t, nil), 1, time.Second)
 		spoil(&cfg)

@@ -194,10 +194,11 @@ func compare(ctx context.Context, f *compareFlags, stdout, stderr io.Writer) err
 	}
 	result.Interrupted = ctx.Err() != nil
 	result.Comparison = reports.Compare(result.Variants, base)
+	verdict := c.print(result)
 	if err := dir.keepResult(result); err != nil {
 		return &exitError{code: exitInvalid, err: err}
 	}
-	return c.print(result)
+	return verdict
 }
 
 // comparison is one compare under way.

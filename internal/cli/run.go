@@ -116,12 +116,12 @@ func run(ctx context.Context, f *runFlags, stdout, stderr io.Writer) error {
 		return &exitError{code: exitInvalid, err: err}
 	}
 	result.Interrupted = ctx.Err() != nil
-	if err := dir.keep(p, m, result); err != nil {
-		return &exitError{code: exitInvalid, err: err}
-	}
 	fmt.Fprint(stdout, reports.Summary(result.Variants[0]))
 	if result.Interrupted {
 		fmt.Fprintf(stdout, "interrupted: the figures are of the first %v\n", m.outcome.Duration.Round(time.Millisecond))
+	}
+	if err := dir.keep(p, m, result); err != nil {
+		return &exitError{code: exitInvalid, err: err}
 	}
 	if !result.Variants[0].Validity.Valid() {
 		return invalid("the measurement cannot be trusted, see validity above")

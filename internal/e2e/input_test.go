@@ -191,6 +191,7 @@ func TestBadServers(t *testing.T) {
 			refused(t, []string{"run", "--target", target.URL(), "--scenario", write(t, "capped.yaml", capScenario), c.flag, c.value}, c.words)
 		})
 	}
+	refused(t, []string{"run", "--target", target.URL(), "--engine", "vegeta", "--scenario", "smoke"}, "it plays one partner, not 2")
 	if got := target.Truth(); got.Acked > 0 {
 		t.Errorf("%d postbacks were sent all the same", got.Acked)
 	}
@@ -280,6 +281,9 @@ func TestFullDisk(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "out")
 			o := startCommand(t, full(c.kib, append(c.args, "--out", out)...)).wait()
 			oneLine(t, o, c.code, "file too large")
+			if reported := strings.Contains(o.stdout, "the books balance"); reported != (c.code == 4) {
+				t.Errorf("stdout:\n%s", o.stdout)
+			}
 			if exists(out) {
 				t.Error("something half-written is in --out")
 			}

@@ -27,9 +27,9 @@ func BenchmarkPoll(b *testing.B) {
 			j.Row(&row)
 		}
 	})
-	b.Run("AllAckedFound", func(b *testing.B) {
+	b.Run("AllFound", func(b *testing.B) {
 		for b.Loop() {
-			j.AllAckedFound()
+			j.AllFound()
 		}
 	})
 	b.Run("Sheet", func(b *testing.B) {

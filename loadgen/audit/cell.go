@@ -107,6 +107,13 @@ func (c *Cell) verdicts() intent.VerdictSet { return intent.VerdictSet(c.Verdict
 
 func (c *Cell) addVerdict(v intent.Verdict) { c.Verdicts |= uint8(intent.SetOf(v) >> 1) }
 
+// mayHaveRow reports whether the server acked the intent or may have taken it:
+// a refusal is an answer, a timeout or a lost connection is not.
+func (c *Cell) mayHaveRow() bool {
+	last := intent.Outcome(c.LastOutcome)
+	return c.Acked > 0 || c.Attempts > 0 && (last == intent.TimedOut || last == intent.Errored)
+}
+
 // forgetLedger clears what an earlier judgement wrote, so that a run can be
 // judged again.
 func (c *Cell) forgetLedger() {

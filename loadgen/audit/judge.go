@@ -56,7 +56,7 @@ type Judge struct {
 	caps     capBook
 	money    moneyBook
 	verdicts [intent.Verdicts]int64
-	missing  int64 // acked legitimate intents without a row
+	missing  int64 // legitimate intents without a row that may still come
 }
 
 // rowCounts is the judge's second book: it is kept per row while the Sheet
@@ -75,7 +75,7 @@ func NewJudge(cfg Config) *Judge {
 	for i := range cfg.Cells {
 		cell := &cfg.Cells[i]
 		cell.forgetLedger()
-		if cell.Acked > 0 && cfg.Intents.Legitimate(uint64(i)) {
+		if cell.mayHaveRow() && cfg.Intents.Legitimate(uint64(i)) {
 			j.missing++
 		}
 	}
@@ -177,7 +177,7 @@ func (j *Judge) ours(cell *Cell, row *Row) {
 // original takes a row that stands for the conversion itself. Where there are
 // several, none of them is "the" row: a ledger is unordered.
 func (j *Judge) original(cell *Cell, row *Row) {
-	if cell.Rows == 0 && cell.Acked > 0 {
+	if cell.Rows == 0 && cell.mayHaveRow() {
 		j.missing--
 	}
 	cell.Rows = saturate(cell.Rows)
@@ -243,9 +243,10 @@ func (j *Judge) checkPayload(cell *Cell, row *Row) {
 	}
 }
 
-// AllAckedFound reports whether every legitimate intent with an ack has a row
-// other than duplicate and conflict: nothing more needs to be waited for.
-func (j *Judge) AllAckedFound() bool { return j.missing == 0 }
+// AllFound reports whether every legitimate intent that the server acked, or
+// may have taken without an answer in time, has a row other than duplicate and
+// conflict: nothing more needs to be waited for.
+func (j *Judge) AllFound() bool { return j.missing == 0 }
 
 // Rows is how many rows were taken, those of other runs left out.
 func (j *Judge) Rows() int64 { return j.rows.ours + j.rows.phantoms }

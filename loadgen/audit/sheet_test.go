@@ -277,14 +277,14 @@ func TestJudgingAgain(t *testing.T) {
 	}
 }
 
-func TestAllAckedFound(t *testing.T) {
+func TestAllFound(t *testing.T) {
 	h := flawless(t)
 	lost := h.sale()
 	h.play(h.kind(intent.Malformed), intent.Acked) // nothing to wait for
 	j := NewJudge(h.cfg)
 	take := func(row Row) { j.Row(&row) }
 	for i, row := range h.rows {
-		if j.AllAckedFound() {
+		if j.AllFound() {
 			t.Fatalf("found after %d of %d rows", i, len(h.rows))
 		}
 		if i != h.position(lost) {
@@ -297,22 +297,30 @@ func TestAllAckedFound(t *testing.T) {
 		row.Verdict = verdict
 		take(row)
 	}
-	if j.AllAckedFound() {
+	if j.AllFound() {
 		t.Error("a duplicate and a conflict row are not the conversion")
 	}
 	take(*h.of(lost))
 	take(*h.of(lost))
-	if !j.AllAckedFound() || j.Rows() != int64(2*len(h.rows)+2) {
-		t.Errorf("found %v, %d rows", j.AllAckedFound(), j.Rows())
+	if !j.AllFound() || j.Rows() != int64(2*len(h.rows)+2) {
+		t.Errorf("found %v, %d rows", j.AllFound(), j.Rows())
 	}
-	h.play(h.muteSale(), intent.TimedOut) // not acked: not waited for
+	h.play(h.muteSale(), intent.Refused) // an answer: not waited for
 	h.drop(h.muteSale())
 	j = NewJudge(h.cfg)
 	for _, row := range h.rows {
 		take(row)
 	}
-	if !j.AllAckedFound() {
-		t.Error("waits for an intent without an ack")
+	if !j.AllFound() {
+		t.Error("waits for an intent that the server refused")
+	}
+	h.play(h.muteSale(), intent.TimedOut) // the server may have taken it
+	j = NewJudge(h.cfg)
+	for _, row := range h.rows {
+		take(row)
+	}
+	if j.AllFound() {
+		t.Error("does not wait for an intent that timed out")
 	}
 }
 
