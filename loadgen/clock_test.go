@@ -28,9 +28,9 @@ func TestMeasureClock(t *testing.T) {
 					if asked != 3 {
 						time.Sleep(100 * time.Millisecond) // only one round trip is quick
 					}
-					time.Sleep(c.there)
+					time.Sleep(c.there) // fake time: synctest
 					fmt.Fprintf(w, `{"unix_ns":%d,"boot_id":%q}`, time.Now().Add(c.ahead).UnixNano(), c.bootID)
-					time.Sleep(c.back)
+					time.Sleep(c.back) // fake time: synctest
 				})
 				got, err := MeasureClock(t.Context(), client, "http://me/clock", "us")
 				if err != nil {

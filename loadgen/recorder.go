@@ -130,8 +130,13 @@ func (s *shard) attempt(o *observation) {
 	}
 	phases := &o.reply.Phases
 	if phases.Opened {
-		l.DNS.Record(phases.DNSNs)
 		l.Connect.Record(phases.ConnectNs)
+	}
+	// A numeric address has no look-up and plain text no handshake.
+	if phases.DNSNs > 0 {
+		l.DNS.Record(phases.DNSNs)
+	}
+	if phases.TLSNs > 0 {
 		l.TLS.Record(phases.TLSNs)
 	}
 	l.Wait.Record(phases.WaitNs)

@@ -91,7 +91,7 @@ func TestStarvedGeneratorIsInvalid(t *testing.T) {
 				calls := 0
 				cfg.SleepUntil = func(at time.Time) {
 					calls++
-					time.Sleep(time.Until(at) + c.oversleep(calls))
+					time.Sleep(time.Until(at) + c.oversleep(calls)) // fake time: synctest
 				}
 				reasons := strings.Join(mustRun(t, t.Context(), cfg).Invalid(Environment{}), "; ")
 				if c.reason == "" && reasons != "" || !strings.Contains(reasons, c.reason) {

@@ -18,7 +18,7 @@ const (
 
 // Limits of a partner's habits.
 const (
-	MaxConnections = 65_536
+	MaxConnections = 8_192 // what the generator opens for one partner at the most
 	MaxTimeout     = 10 * time.Minute
 	MaxQueue       = 1_000_000
 	MaxRetries     = 30

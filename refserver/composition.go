@@ -4,9 +4,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,42 +40,29 @@ type Composition struct {
 var ErrComposition = errors.New("impossible composition")
 
 //go:embed variants/*.yaml
-var presets embed.FS
+var presetFiles embed.FS
 
 const (
 	presetDir = "variants"
-	presetExt = ".yaml"
 	// maxNameBytes keeps a variant's name within a table's column.
 	maxNameBytes = 40
 )
 
-// Variants lists the names of the presets, sorted.
-func Variants() []string {
-	files, err := fs.Glob(presets, presetDir+"/*"+presetExt)
-	if err != nil {
-		panic("BUG: pattern of the embedded variants: " + err.Error())
-	}
-	for i, file := range files {
-		files[i] = strings.TrimSuffix(path.Base(file), presetExt)
-	}
-	return files
+// presets are the compositions that come with the program.
+func presets() strictyaml.Presets {
+	return strictyaml.Presets{What: "variant", FS: presetFiles, Dir: presetDir}
 }
 
-// LoadVariant reads a preset by its name or a user's own file by its path; a
-// path holds a slash or ends in .yaml. Mistakes are reported with file, line
-// and column, combinations that cannot run with the reason.
+// Variants lists the names of the presets, sorted.
+func Variants() []string { return presets().Names() }
+
+// LoadVariant reads a preset by its name or a user's own file by its path.
+// Mistakes are reported with file, line and column, combinations that cannot
+// run with the reason.
 func LoadVariant(nameOrPath string) (Composition, error) {
-	file, read := nameOrPath, os.ReadFile
-	if !strings.ContainsRune(nameOrPath, os.PathSeparator) && !strings.HasSuffix(nameOrPath, presetExt) {
-		if !slices.Contains(Variants(), nameOrPath) {
-			return Composition{}, fmt.Errorf("load variant: no variant %q; there are: %s (or give the path of a %s file)",
-				nameOrPath, strings.Join(Variants(), ", "), presetExt)
-		}
-		file, read = path.Join(presetDir, nameOrPath+presetExt), presets.ReadFile
-	}
-	data, err := read(file)
+	file, data, err := presets().Read(nameOrPath)
 	if err != nil {
-		return Composition{}, fmt.Errorf("load variant: %w", err)
+		return Composition{}, err
 	}
 	return parseComposition(file, data)
 }

@@ -45,7 +45,7 @@ func timed(t *testing.T, options labtarget.Options, args []string, want func(v *
 		}
 		text := strings.Join(append(problems, v.Validity.Reasons...), "; ")
 		if try == tries && !v.Validity.Valid() {
-			t.Skipf("this machine is too busy to measure on: %s", text)
+			t.Fatalf("this machine is too busy to measure on: %s", text)
 		}
 		if try == tries {
 			t.Fatal(text)

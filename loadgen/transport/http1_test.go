@@ -157,7 +157,7 @@ func brokenAnswers() map[string]brokenAnswer {
 		"chunked body over 64 KiB":   {chunkedHead + "10001\r\n" + strings.Repeat("x", 65537), (*peer).untilGone, ClassResponse},
 		"header over 8 KiB":          {"HTTP/1.1 200 OK\r\nX-A: " + strings.Repeat("x", 9<<10), (*peer).untilGone, ClassResponse},
 		"hints without end":          {strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 200), (*peer).untilGone, ClassResponse},
-		"resets in the body (a RST)": {head + "half", func(p *peer) { time.Sleep(5 * time.Millisecond); p.reset() }, ClassClosed},
+		"resets in the body (a RST)": {head + "half", func(p *peer) { time.Sleep(5 * time.Millisecond); p.reset() }, ClassClosed}, // the head must have been read before the RST
 	}
 }
 
@@ -233,9 +233,9 @@ func TestPhases(t *testing.T) {
 	const pause = 15 * time.Millisecond
 	server := startRogue(t, func(p *peer) {
 		for p.read() {
-			time.Sleep(pause)
+			time.Sleep(pause) // the time that is measured
 			p.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
-			time.Sleep(pause)
+			time.Sleep(pause) // the time that is measured
 			p.say("ok")
 		}
 	})

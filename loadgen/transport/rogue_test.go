@@ -96,7 +96,7 @@ func (r *rogue) counts() (connections, requests int) {
 // earliest when there are so many requests: a client that gives up may be
 // quicker than the server.
 func (r *rogue) awaitRequests(want int) (connections, requests int) {
-	for deadline := patience(); ; time.Sleep(100 * time.Microsecond) {
+	for deadline := patience(); ; time.Sleep(100 * time.Microsecond) { // polls with a deadline
 		if connections, requests = r.counts(); requests >= want || time.Now().After(deadline) {
 			return connections, requests
 		}
@@ -168,7 +168,7 @@ func mustSend(t testing.TB, c *HTTP1, req *Request) Reply {
 // server did to it.
 func awaitStale(t testing.TB, c *HTTP1) {
 	t.Helper()
-	for deadline := patience(); !stale(c.conn); time.Sleep(100 * time.Microsecond) {
+	for deadline := patience(); !stale(c.conn); time.Sleep(100 * time.Microsecond) { // polls with a deadline
 		if time.Now().After(deadline) {
 			t.Fatal("the connection stayed usable")
 		}

@@ -91,7 +91,7 @@ func mustRun(t testing.TB, ctx context.Context, cfg loadgen.Config) *loadgen.Out
 
 func TestAgainstAFixedServer(t *testing.T) {
 	const service = 10 * time.Millisecond
-	server := serve(t, func(http.ResponseWriter, *http.Request) { time.Sleep(service) })
+	server := serve(t, func(http.ResponseWriter, *http.Request) { time.Sleep(service) }) // the service time that is measured
 	cfg := configOf(t, server.URL, 200, 2*time.Second, intent.Mix{})
 	cfg.Warmup = 500 * time.Millisecond
 	o := mustRun(t, t.Context(), cfg)
@@ -250,7 +250,7 @@ func TestInterrupt(t *testing.T) {
 func awaitNoConnections(t *testing.T) {
 	t.Helper()
 	stacks := make([]byte, 1<<20)
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) { // polls with a deadline
 		text := string(stacks[:runtime.Stack(stacks, true)])
 		if !strings.Contains(text, "net/http.(*persistConn)") {
 			return
@@ -294,7 +294,7 @@ func TestPacer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		start := time.Now()
-		p := pacer{ctx: ctx, start: start, due: []int64{0, 1e6, 1e9, 60e9}, sleepUntil: func(t time.Time) { time.Sleep(time.Until(t)) }}
+		p := pacer{ctx: ctx, start: start, due: []int64{0, 1e6, 1e9, 60e9}, sleepUntil: func(t time.Time) { time.Sleep(time.Until(t)) }} // fake time: synctest
 		for hits, dueNs := range p.due[:3] {
 			if wait, stop := p.Pace(0, uint64(hits)); wait != 0 || stop || time.Since(start) != time.Duration(dueNs) {
 				t.Errorf("hit %d: wait %v, stop %v at %v", hits, wait, stop, time.Since(start))
