@@ -6,6 +6,9 @@ import (
 	"strings"
 )
 
+// WrapSentence is Sentence in lines of at most MaxColumns, ended by a newline.
+func WrapSentence(comparisons ...Comparison) string { return wrap(Sentence(comparisons...), 0, 0) }
+
 // Sentence says in one sentence which variant won on what, with figures. Counts
 // are facts and are told whenever they differ, with a warning where chance
 // could have made the difference. A latency counts as won only where the test

@@ -263,7 +263,7 @@ func (c *comparison) print(result reports.Result) error {
 	fmt.Fprintln(c.stdout)
 	fmt.Fprint(c.stdout, reports.Table(result.Variants))
 	fmt.Fprintln(c.stdout)
-	fmt.Fprintln(c.stdout, reports.Sentence(result.Comparison...))
+	fmt.Fprint(c.stdout, reports.WrapSentence(result.Comparison...))
 	fmt.Fprintf(c.stdout, "\n%s\n", c.plan.provenance(&result))
 	if result.Interrupted {
 		fmt.Fprintln(c.stdout, "interrupted: what was not complete by then is left out")
