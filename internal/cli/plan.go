@@ -1,14 +1,10 @@
 package cli
 
 import (
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/postbench/postbench/internal/intent"
@@ -34,6 +30,7 @@ type plan struct {
 	speed     float64
 	atRate    bool // the replayed requests carry no times of their own
 	grace     time.Duration
+	notes     []string // what the user should know before the run
 }
 
 // tailGrace is how long after the last due time a run waits for stragglers,
@@ -81,6 +78,9 @@ func newPlan(t *traffic, own *ownTemplate, now time.Time) (*plan, error) {
 
 // check makes sure that a number of rounds can be played.
 func (p *plan) check(rounds uint32) error {
+	if err := p.tellable(); err != nil {
+		return err
+	}
 	for round := range rounds {
 		if _, err := p.generator(round); err != nil {
 			return err
@@ -121,31 +121,6 @@ func offersOf(s *scenarios.Scenario) []intent.Offer {
 		}
 	}
 	return offers
-}
-
-// clickFile is the user's own click ids and where they came from, so that
-// audit can tell whether it reads the same ones.
-type clickFile struct {
-	path, sha256 string
-	list         *intent.ClickList
-}
-
-func readClicks(path string, offers []intent.Offer) (clickFile, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return clickFile{}, fmt.Errorf("own click ids: %w", err)
-	}
-	defer file.Close()
-	sum := sha256.New()
-	list, err := intent.ReadClicks(path, io.TeeReader(file, sum), offers)
-	if err != nil {
-		return clickFile{}, err
-	}
-	absolute, err := filepath.Abs(path) // audit may be run from elsewhere
-	if err != nil {
-		return clickFile{}, fmt.Errorf("own click ids: %w", err)
-	}
-	return clickFile{path: absolute, sha256: hex.EncodeToString(sum.Sum(nil)), list: list}, nil
 }
 
 // generator returns the intents of round number round of this plan.

@@ -207,7 +207,28 @@ func TestReplayRefused(t *testing.T) {
 			t.Errorf("%q at %s: %v, want %q", c.args, c.speed, err, c.words)
 		}
 	}
-	if _, _, err := readReplay(file(t, "empty", "")); !errors.Is(err, schedule.ErrEmpty) {
+	if _, _, err := new(plan).readReplay(file(t, "empty", "")); !errors.Is(err, schedule.ErrEmpty) {
 		t.Errorf("an empty file: %v", err)
+	}
+}
+
+func TestUntellablePostbacksAreRefused(t *testing.T) {
+	clicks := file(t, "clicks", strings.Repeat("a\nb\n", 2000))
+	leads := file(t, "leads.yaml", `{name: leads, about: x, arrivals: {rate_per_s: 100}, duration: 1s, mix: {leads: 0.1},
+  partners: [{name: a, profile: plain, share: 1}], offers: [{id: o, share: 1, payout: 1, currency: EUR}]}`)
+	for _, c := range []struct{ url, args, words string }{
+		{"http://127.0.0.1:1/pb?cid={click_id}", "--scenario " + leads, "neither {event} nor {payout}"},
+		{"http://127.0.0.1:1/pb?cid={click_id}&e={event}", "--scenario " + leads, ""},
+		{"http://127.0.0.1:1/pb?cid={click_id}", "--clicks " + clicks, "more than once"},
+		{"http://127.0.0.1:1/pb?cid={click_id}&tx={txid}", "--clicks " + clicks, ""},
+	} {
+		own := &ownTemplate{url: c.url}
+		if err := own.resolve(); err != nil {
+			t.Fatal(err)
+		}
+		_, err := newPlan(trafficOf(t, strings.Fields(c.args)...), own, time.Unix(1, 0))
+		if c.words == "" && err != nil || c.words != "" && (err == nil || !strings.Contains(err.Error(), c.words)) {
+			t.Errorf("%s %s: %v, want %q", c.url, c.args, err, c.words)
+		}
 	}
 }

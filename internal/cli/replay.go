@@ -40,7 +40,7 @@ func (r *replayFlags) load(p *plan, t *traffic) error {
 	case t.given("clicks"):
 		return errors.New("--replay sends what was recorded: --clicks has no part in it")
 	}
-	entries, timed, err := readReplay(r.file)
+	entries, timed, err := p.readReplay(r.file)
 	if err != nil {
 		return fmt.Errorf("--replay: %w", err)
 	}
@@ -92,7 +92,7 @@ func (r *replayFlags) untimed(p *plan, t *traffic) error {
 
 // readReplay tells the format by the file's beginning; timed says whether the
 // entries carry times.
-func readReplay(name string) (entries []schedule.Replayed, timed bool, err error) {
+func (p *plan) readReplay(name string) (entries []schedule.Replayed, timed bool, err error) {
 	file, err := os.Open(name)
 	if err != nil {
 		return nil, false, err
@@ -109,7 +109,10 @@ func readReplay(name string) (entries []schedule.Replayed, timed bool, err error
 	}
 	whole := io.MultiReader(bytes.NewReader(first[:n]), file)
 	if format == schedule.FormatAccessLog {
-		entries, err = schedule.ParseAccessLog(name, whole)
+		entries, skipped, err := schedule.ParseAccessLog(name, whole)
+		if skipped > 0 {
+			p.notes = append(p.notes, fmt.Sprintf("%d lines of %s are no HTTP requests and are left out", skipped, name))
+		}
 		return entries, true, err
 	}
 	entries, err = schedule.ParseVegetaTargets(name, whole)

@@ -93,6 +93,9 @@ func run(ctx context.Context, f *runFlags, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	for _, note := range p.notes {
+		fmt.Fprintln(stderr, "note:", note)
+	}
 	dir, err := openOut(f.out)
 	if err != nil {
 		return err

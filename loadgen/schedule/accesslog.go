@@ -16,6 +16,9 @@ const accessLogTime = "02/Jan/2006:15:04:05 -0700"
 // errNotALogLine says that a line has no time followed by a quoted request.
 var errNotALogLine = errors.New(`not an access log line; want: ADDRESS - USER [10/Oct/2000:13:55:36 -0700] "GET /path HTTP/1.1" 200 123`)
 
+// errNotHTTP marks a line that is a log line but whose request was no HTTP.
+var errNotHTTP = errors.New("no HTTP request")
+
 // ParseAccessLog reads the log of nginx or Apache in the common or combined
 // format; further fields behind those, and a virtual host before them, are
 // passed over. Bodies are not in such a log and other headers hardly: entries
@@ -26,11 +29,13 @@ var errNotALogLine = errors.New(`not an access log line; want: ADDRESS - USER [1
 // it ends, so seconds may be out of order; they are sorted, stably. The first
 // request is due at 0.
 //
-// Any other line is an error (*ParseError), also one whose request was no HTTP
-// ("-" after a timeout, TLS bytes on a plain port). Blank lines are passed over.
-func ParseAccessLog(name string, r io.Reader) ([]Replayed, error) {
+// Every real log has lines whose request was no HTTP ("-" after a timeout, TLS
+// bytes on a plain port, "OPTIONS *"): they cannot be sent again and are counted
+// in skipped. Any other line is an error (*ParseError). Blank lines are passed
+// over.
+func ParseAccessLog(name string, r io.Reader) (entries []Replayed, skipped int64, err error) {
 	lines := newLineReader(name, r)
-	var entries []Replayed // DueNs holds unix seconds until spread
+	// DueNs holds unix seconds until spread.
 	for {
 		line, ok := lines.next()
 		if !ok {
@@ -40,27 +45,31 @@ func ParseAccessLog(name string, r io.Reader) ([]Replayed, error) {
 			continue
 		}
 		e, err := parseLogLine(line)
+		if errors.Is(err, errNotHTTP) {
+			skipped++
+			continue
+		}
 		if err == nil {
 			entries, err = appendEntry(entries, e)
 		}
 		if err != nil {
-			return nil, lines.fail(err)
+			return nil, 0, lines.fail(err)
 		}
 	}
 	if err := lines.err(); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if len(entries) == 0 {
-		return nil, &ParseError{File: name, Err: ErrEmpty}
+		return nil, 0, &ParseError{File: name, Err: ErrEmpty}
 	}
 	slices.SortStableFunc(entries, func(a, b Replayed) int { return cmp.Compare(a.DueNs, b.DueNs) })
 	const maxSpanS = MaxReplaySpanNs / nsPerS
 	if spanS := entries[len(entries)-1].DueNs - entries[0].DueNs; spanS >= maxSpanS {
-		return nil, &ParseError{File: name, Err: fmt.Errorf("%w: it spans %d days, at most %d are possible; check the times",
+		return nil, 0, &ParseError{File: name, Err: fmt.Errorf("%w: it spans %d days, at most %d are possible; check the times",
 			ErrLimit, spanS/86_400, int64(maxSpanS/86_400))}
 	}
 	spreadSeconds(entries)
-	return entries, nil
+	return entries, skipped, nil
 }
 
 // spreadSeconds turns sorted unix seconds into due times.
@@ -95,7 +104,7 @@ func parseLogLine(line []byte) (Replayed, error) {
 	}
 	e, err := parseRequestLine(request)
 	if err != nil {
-		return Replayed{}, fmt.Errorf("cannot replay request %s: %w; delete the line first", quoteStart(request), err)
+		return Replayed{}, fmt.Errorf("%w: %s: %w", errNotHTTP, quoteStart(request), err)
 	}
 	e.DueNs = at.Unix()
 	return e, nil

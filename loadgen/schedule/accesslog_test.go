@@ -12,7 +12,8 @@ func logLine(second int, request string) string {
 }
 
 func parseLog(lines ...string) ([]Replayed, error) {
-	return ParseAccessLog("access.log", strings.NewReader(strings.Join(lines, "\n")))
+	entries, _, err := ParseAccessLog("access.log", strings.NewReader(strings.Join(lines, "\n")))
+	return entries, err
 }
 
 func TestParseAccessLogLines(t *testing.T) {
@@ -122,13 +123,6 @@ func TestParseAccessLogRefuses(t *testing.T) {
 		{"no status", head + `"GET / HTTP/1.1"`, `access.log:2: want status and bytes after the request, not ""`},
 		{"odd status", head + `"GET / HTTP/1.1" 20 1`, `access.log:2: want status and bytes after the request, not " 20 1"`},
 		{"odd bytes", head + `"GET / HTTP/1.1" 200 x`, `access.log:2: want status and bytes after the request, not " 200 x"`},
-		{"timeout", head + `"-" 408 0`, `access.log:2: cannot replay request "-": it is no HTTP request; delete the line first`},
-		{"TLS on a plain port", head + `"\x16\x03\x01\x02 \x00" 400 0`,
-			`access.log:2: cannot replay request "\x16\x03\x01\x02 \x00": "\x16\x03\x01\x02" is not an HTTP method; delete the line first`},
-		{"asterisk", head + `"OPTIONS * HTTP/1.0" 200 0`,
-			`access.log:2: cannot replay request "OPTIONS * HTTP/1.0": "*" is neither a path nor an http URL; delete the line first`},
-		{"no target", head + `"GET  HTTP/1.0" 400 0`,
-			`access.log:2: cannot replay request "GET  HTTP/1.0": "" is neither a path nor an http URL; delete the line first`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -141,6 +135,25 @@ func TestParseAccessLogRefuses(t *testing.T) {
 	_, err = parseLog(logLine(1, "GET /"), `::1 - - [11/Oct/2001:13:55:36 -0700] "GET / HTTP/1.1" 200 1`,
 		`::1 - - [12/Oct/2001:13:55:36 -0700] "GET / HTTP/1.1" 200 1`)
 	requireParseError(t, err, ErrLimit, "access.log: too large to replay: it spans 367 days, at most 366 are possible; check the times")
+}
+
+// What was no HTTP request cannot be sent again; a log is not refused for it.
+func TestParseAccessLogSkips(t *testing.T) {
+	const head = `1.2.3.4 - - [10/Oct/2000:13:55:36 -0700] `
+	for name, line := range map[string]string{
+		"timeout":             head + `"-" 408 0`,
+		"TLS on a plain port": head + `"\x16\x03\x01\x02 \x00" 400 0`,
+		"asterisk":            head + `"OPTIONS * HTTP/1.0" 200 0`,
+		"no target":           head + `"GET  HTTP/1.0" 400 0`,
+	} {
+		text := strings.Join([]string{logLine(1, "GET /"), line, line, logLine(2, "GET /")}, "\n")
+		entries, skipped, err := ParseAccessLog("access.log", strings.NewReader(text))
+		if err != nil || len(entries) != 2 || skipped != 2 {
+			t.Errorf("%s: %d entries, %d skipped, %v; want 2 and 2", name, len(entries), skipped, err)
+		}
+		_, _, err = ParseAccessLog("access.log", strings.NewReader(line))
+		requireParseError(t, err, ErrEmpty, "access.log: no request in it")
+	}
 }
 
 // A line of nothing but brackets must not take quadratic time.
@@ -156,7 +169,7 @@ func FuzzParseAccessLog(f *testing.F) {
 	f.Add(`127.0.0.1 - frank [10/Oct/2000:13:55:36 -0700] "GET /apache_pb.gif HTTP/1.0" 200 2326`)
 	f.Add("::1 - [ [10/Oct/0000:13:55:36 +2400] \"GET /?\xff HTTP/1.0\" 200 - \r\n\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		entries, err := ParseAccessLog("f", strings.NewReader(text))
+		entries, _, err := ParseAccessLog("f", strings.NewReader(text))
 		if err != nil {
 			return
 		}
