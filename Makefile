@@ -2,6 +2,7 @@
 GO       ?= go
 BIN      := ./postbench
 FUZZTIME ?= 10s
+UNITS     = $$($(GO) list ./... | grep -v /internal/e2e)
 .DEFAULT_GOAL := help
 
 .PHONY: help build compare test race lint fuzz results clean
@@ -15,13 +16,14 @@ build: ## build ./postbench
 compare: build ## the main job: compare two architectures, about 90 s
 	$(BIN) compare
 
-test: ## vet, all tests, the parallel parts under the race detector, darwin build
+test: ## vet, darwin build, all tests; those that measure run alone, at the end
 	$(GO) vet ./...
 	GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null .
-	$(GO) test -timeout 8m ./...
+	$(GO) test -timeout 8m $(UNITS)
+	$(GO) test -timeout 8m ./internal/e2e
 
 race: ## the tests of everything that runs in parallel, under the race detector (needs a C compiler)
-	CGO_ENABLED=1 $(GO) test -race -timeout 8m $$($(GO) list ./... | grep -v /internal/e2e)
+	CGO_ENABLED=1 $(GO) test -race -timeout 8m $(UNITS)
 
 lint: ## gofmt, vet for both systems, and the rules of internal/arch
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these files"; exit 1; }
