@@ -16,19 +16,19 @@ build: ## build ./postbench
 compare: build ## the main job: compare two architectures, about 90 s
 	$(BIN) compare
 
-test: ## vet, darwin build, all tests; those that measure run alone, at the end
+test: ## vet and all tests; those that measure run alone, at the end
 	$(GO) vet ./...
-	GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null .
 	$(GO) test -timeout 8m $(UNITS)
 	$(GO) test -timeout 8m ./internal/e2e
 
 race: ## the tests of everything that runs in parallel, under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -timeout 8m $(UNITS)
 
-lint: ## gofmt, vet for both systems, and the rules of internal/arch
+lint: ## gofmt, vet and build for both systems, and the rules of internal/arch
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these files"; exit 1; }
 	$(GO) vet ./...
 	GOOS=darwin GOARCH=arm64 $(GO) vet ./...
+	GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null .
 	$(GO) test -count=1 ./internal/arch
 
 fuzz: ## every fuzz target for FUZZTIME (10s) each
