@@ -38,7 +38,7 @@ func (b *books) dispatched(index uint64, atNs int64) {
 func (b *books) ended(t *ticket, atNs int64, outcome intent.Outcome, status int, policy *intent.RetryPolicy) (again bool, delayNs int64) {
 	defer b.lock(t.index).Unlock()
 	cell := &b.cells[t.index]
-	cell.Ended(atNs, outcome, status, t.first())
+	cell.Ended(atNs, outcome, status)
 	if t.duplicate || outcome == intent.Acked {
 		return false, 0
 	}

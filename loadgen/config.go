@@ -51,6 +51,18 @@ type Partner struct {
 	CloseEach bool
 }
 
+// unbounded reports whether the partner itself would open any number of
+// connections.
+func (p *Partner) unbounded() bool { return p.Connections == 0 }
+
+// connectionLimit is how many connections the partner gets at most.
+func (p *Partner) connectionLimit() int {
+	if p.unbounded() {
+		return MaxConnections
+	}
+	return p.Connections
+}
+
 // Config is everything a run needs.
 type Config struct {
 	Intents  *intent.Generator

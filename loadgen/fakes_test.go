@@ -155,12 +155,12 @@ func mustRun(t testing.TB, ctx context.Context, cfg Config) *Outcome {
 // checkBooks holds the outcome against the cells: two books that must agree.
 func checkBooks(t testing.TB, cfg *Config, o *Outcome) {
 	t.Helper()
-	for _, imbalance := range o.imbalances() {
+	for _, imbalance := range o.Imbalances() {
 		t.Error(imbalance)
 	}
 	var it intent.Intent
 	var released uint64
-	var attempts, ackedAttempts, timed, firstAcked int64
+	var attempts, ackedAttempts, legitimate, timed, ackedFirst, ackedEver int64
 	for i := range cfg.Cells {
 		cell := &cfg.Cells[i]
 		if cell.Flags&audit.Released == 0 {
@@ -173,10 +173,17 @@ func checkBooks(t testing.TB, cfg *Config, o *Outcome) {
 		attempts += int64(cell.Attempts)
 		ackedAttempts += int64(cell.Acked)
 		cfg.Intents.At(uint64(i), &it)
+		if it.Kind.Legitimate() {
+			legitimate++
+		}
 		if it.Kind.Legitimate() && cell.DueNs >= int64(cfg.Warmup) {
 			timed++
-			if cell.Flags&audit.FirstAcked != 0 {
-				firstAcked++
+			// Only without a duplicate is a lone acked attempt surely the first.
+			if cell.Acked > 0 {
+				ackedEver++
+				if cell.Attempts == 1 && it.DuplicateAfterNs == 0 {
+					ackedFirst++
+				}
 			}
 		}
 		if acked, reasoned := cell.Acked > 0, cell.Reason != uint8(intent.NoReason); acked == reasoned {
@@ -192,12 +199,27 @@ func checkBooks(t testing.TB, cfg *Config, o *Outcome) {
 		{"attempts", attempts, o.Attempts.Total},
 		{"acked attempts", ackedAttempts, o.Attempts.Acked},
 		{"timed intents", timed, o.Timed},
-		{"response latencies", firstAcked, response.Count()},
-		{"censored responses", timed - firstAcked, response.Censored()},
+		{"responses", timed, response.Count() + response.Censored()},
 	} {
 		if c.cells != c.loop {
 			t.Errorf("%s: %d in the cells, %d in the loop", c.name, c.cells, c.loop)
 		}
+	}
+	if n := response.Count(); n < ackedFirst || n > ackedEver {
+		t.Errorf("%d response latencies; %d to %d by the cells", n, ackedFirst, ackedEver)
+	}
+	checkSplits(t, o, legitimate)
+}
+
+// checkSplits holds the parts of an outcome against their sums.
+func checkSplits(t testing.TB, o *Outcome, legitimate int64) {
+	t.Helper()
+	var inTimeline int64
+	for _, second := range o.Timeline {
+		inTimeline += second.Intents
+	}
+	if inTimeline != legitimate {
+		t.Errorf("%d intents in the timeline, %d legitimate ones in the cells", inTimeline, legitimate)
 	}
 	var inResponses int64
 	for _, n := range o.Responses {

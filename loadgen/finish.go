@@ -64,9 +64,10 @@ func (r *run) result(ctx context.Context) *Outcome {
 	o := &r.outcome
 	o.Start, o.Duration, o.Intents = r.start, time.Since(r.start), r.released.Load()
 	o.Latencies, o.Attempts, o.Responses = r.recorder.merged(len(r.cfg.Partners))
-	o.Timeline, o.LateEntries = r.timeline.seconds(), r.timeline.missed
+	o.Timeline = r.timeline.seconds()
 	for _, l := range r.lanes {
 		o.QueueDepth = append(o.QueueDepth, l.deepest)
+		o.LimitWaits += l.limitWaits
 	}
 	o.Interrupted = ctx.Err() != nil
 	return o

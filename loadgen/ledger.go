@@ -19,6 +19,7 @@ const (
 	ledgerTimeout   = 2 * time.Minute // one read of the whole ledger
 	ledgerPollFirst = 100 * time.Millisecond
 	ledgerPollMax   = 2 * time.Second
+	maxQuiet        = time.Second // without a new row once all are found
 	// BacklogHeader on a ledger's answer says how many accepted records are
 	// not in the ledger yet; absent means that the server does not know.
 	BacklogHeader = "Postbench-Backlog"
@@ -98,48 +99,71 @@ func (l *fileLedger) Read(_ context.Context, visit func(*audit.Row)) (int64, err
 // Drain says how long to wait for rows after the last attempt.
 type Drain struct {
 	// Settle ends the wait when no new row came for so long while the ledger
-	// answered and reported no backlog.
+	// answered and reported no backlog. 0 takes the first reading as it is.
 	Settle time.Duration
 	// Max makes the run invalid when it is reached.
 	Max time.Duration
 }
 
+// Drained is a ledger that came to rest.
+type Drained struct {
+	// Judge took all rows of the last reading.
+	Judge *audit.Judge
+	// RowsAfterSettle is how many rows the last reading had more than the one
+	// before it. It is 0 unless the ledger still grew after it had seemed to be
+	// at rest: then more rows may come that nobody counts.
+	RowsAfterSettle int64
+}
+
 // ErrDrain is returned when the ledger had not come to rest at Drain.Max.
 var ErrDrain = errors.New("the ledger did not come to rest")
 
-// Judge reads the ledger until every acked intent is found or no new row
-// comes any more, and returns the judge of the last complete reading. A ledger
-// that fails for Drain.Settle without a break is an error.
-func (d Drain) Judge(ctx context.Context, ledger Ledger, cfg audit.Config) (*audit.Judge, error) {
+// Judge reads the ledger until it is at rest. A change is a reading that
+// failed, reported a backlog, or had another number of rows than the one
+// before.
+//
+//   - While rows are awaited (audit.Judge.AllFound is false), the ledger is at
+//     rest when nothing changed for Settle.
+//   - Once all are found, nothing may change for the shorter of Settle and 1 s:
+//     a row too many may come long after the last one that is awaited. After
+//     as long again, one last reading is taken and judged, whatever it holds
+//     too many; it does not count if it fails, has a backlog or lacks rows.
+//
+// A ledger that fails for Settle without a break is an error, and so is one
+// that is not at rest after Max.
+func (d Drain) Judge(ctx context.Context, ledger Ledger, cfg audit.Config) (Drained, error) {
 	began := time.Now()
 	lastAnswer, lastChange := began, began
-	lastRows, found := int64(-1), 0
-	for wait := ledgerPollFirst; ; wait = min(2*wait, ledgerPollMax) {
+	lastRows, atRest, quiet := int64(-1), false, min(d.Settle, maxQuiet)
+	for poll := ledgerPollFirst; ; poll = min(2*poll, ledgerPollMax) {
 		judge := audit.NewJudge(cfg)
 		backlog, err := ledger.Read(ctx, judge.Row)
 		now := time.Now()
 		if err != nil && (ctx.Err() != nil || now.Sub(lastAnswer) >= d.Settle) {
-			return nil, err
+			return Drained{}, err
+		}
+		if err == nil && backlog == 0 && atRest && judge.AllFound() {
+			return Drained{Judge: judge, RowsAfterSettle: max(0, judge.Rows()-lastRows)}, nil
 		}
 		if err != nil || judge.Rows() != lastRows || backlog > 0 {
-			lastChange, found = now, 0
+			lastChange, atRest = now, false
 		}
+		wait, still := poll, now.Sub(lastChange)
 		if err == nil {
 			lastAnswer, lastRows = now, judge.Rows()
-			if judge.AllFound() {
-				found++
-			}
-			// Two equal readings: a row too many would come after the last
-			// acked one as well.
-			if found >= 2 || now.Sub(lastChange) >= d.Settle {
-				return judge, nil
+			atRest = judge.AllFound() && still >= quiet && d.Settle > 0
+			if still >= d.Settle && !atRest {
+				return Drained{Judge: judge}, nil
 			}
 		}
 		if now.Sub(began) >= d.Max {
-			return nil, fmt.Errorf("%w within %v (backlog %d)", ErrDrain, d.Max, backlog)
+			return Drained{}, fmt.Errorf("%w within %v (backlog %d)", ErrDrain, d.Max, backlog)
+		}
+		if atRest {
+			wait = quiet
 		}
 		if !pause(ctx, wait) {
-			return nil, fmt.Errorf("%w: interrupted: %w", audit.ErrLedger, ctx.Err())
+			return Drained{}, fmt.Errorf("%w: interrupted: %w", audit.ErrLedger, ctx.Err())
 		}
 	}
 }

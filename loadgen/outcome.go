@@ -23,9 +23,6 @@ type Outcome struct {
 	Attempts  Attempts
 	Responses map[string]int64 // by HTTP status or error class
 	Timeline  []Second
-	// LateEntries came too late for the timeline or lie beyond its last second;
-	// they are in the latencies.
-	LateEntries int64
 	// ReadyLate is how many intents were released more than 10 ms late.
 	ReadyLate int64
 	// MaxPause is the longest that this program stood still: the latest release
@@ -36,6 +33,10 @@ type Outcome struct {
 	// QueueDepth is, per partner, the most attempts that ever waited for a
 	// connection; nil where the engine has no queue.
 	QueueDepth []int
+	// LimitWaits is how many attempts of partners without a bound of their own
+	// found all MaxConnections of the generator busy; those that found the queue
+	// full as well are counted, too. What they waited is lag_generator.
+	LimitWaits int64
 	// HiddenRetries are requests that a client sent without being asked.
 	HiddenRetries int64
 	Interrupted   bool

@@ -15,15 +15,14 @@ type lane struct {
 	queue   ticketQueue
 	// deepest is the most that ever waited.
 	deepest int
+	// limitWaits counts the attempts that found the generator's own limit used
+	// up.
+	limitWaits int64
 }
 
 func newLane(r *run, partner int) *lane {
 	config := &r.cfg.Partners[partner]
-	limit := config.Connections
-	if limit == 0 {
-		limit = MaxConnections
-	}
-	return &lane{run: r, partner: partner, config: config, limit: limit, queue: ticketQueue{limit: config.Queue}}
+	return &lane{run: r, partner: partner, config: config, limit: config.connectionLimit(), queue: ticketQueue{limit: config.Queue}}
 }
 
 // offer gives a ready attempt to a free connection, opens one, or queues it.
@@ -45,6 +44,9 @@ func (l *lane) offer(t ticket) bool {
 		l.run.goroutines.Go(w.serveAll)
 		return true
 	}
+	if l.config.unbounded() {
+		l.limitWaits++
+	}
 	queued := l.queue.push(t)
 	l.deepest = max(l.deepest, l.queue.count)
 	return queued
@@ -60,7 +62,11 @@ func (l *lane) next(w *worker, freeNs int64) (ticket, bool) {
 		l.idle = append(l.idle, w)
 		return ticket{}, false
 	}
-	t.slotFreeNs = max(t.readyNs, freeNs)
+	// The partner would have opened another connection: the wait for ours is
+	// not its lag_queue.
+	if !l.config.unbounded() {
+		t.slotFreeNs = max(t.readyNs, freeNs)
+	}
 	return t, true
 }
 

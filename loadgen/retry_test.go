@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/postbench/postbench/internal/intent"
+	"github.com/postbench/postbench/internal/postback"
 	"github.com/postbench/postbench/loadgen/transport"
 )
 
@@ -84,6 +85,34 @@ func TestRetriesUntilAcked(t *testing.T) {
 					o.Latencies.LagGenerator.MaxNs(), o.Latencies.LagGenerator.Count())
 			}
 		})
+	}
+}
+
+// Not a byte of a retry or a duplicate depends on when the server answered.
+func TestSignedAttemptsDoNotDependOnTheServer(t *testing.T) {
+	request := func(took time.Duration) (only string) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(func(_ string, number int) answer {
+				if number < 3 {
+					return answer{after: took, status: 503}
+				}
+				return acked(took)
+			})
+			generator := generatorOf(t, func(s *intent.Spec) { s.Mix.Duplicates, s.Mix.DuplicateAfterNs = 1, 2_500e6 })
+			cfg := configOf(t, w, generator, 1, time.Second)
+			cfg.Partners[0].Template = postback.SignedTemplate()
+			cfg.Partners[0].Retry = intent.RetryPolicy{DelaysNs: []int64{1e9, 3e9}, OnServerError: true}
+			mustRun(t, t.Context(), cfg)
+			if n := len(onlyArrivals(t, w)); n != 4 {
+				t.Errorf("%d attempts, want 4", n)
+			}
+			for only = range w.seen {
+			}
+		})
+		return only
+	}
+	if fast, slow := request(time.Millisecond), request(1700*time.Millisecond); fast != slow {
+		t.Errorf("a fast server gets %s, a slow one %s", fast, slow)
 	}
 }
 

@@ -32,7 +32,7 @@ type run struct {
 	lanes    []*lane
 	books    books
 	recorder *recorder
-	timeline timeline
+	timeline *timeline
 
 	// sendContext ends every Send when the run gives up waiting.
 	sendContext context.Context
@@ -67,6 +67,7 @@ func Run(ctx context.Context, cfg Config, observe Observe) (*Outcome, error) {
 	defer cut()
 	r := &run{
 		cfg: &cfg, books: books{cells: cfg.Cells}, recorder: newRecorder(len(cfg.Partners)),
+		timeline:    newTimeline(cfg.Partners),
 		sendContext: sendContext, changed: make(chan struct{}, 1),
 	}
 	for i := range cfg.Partners {
@@ -177,12 +178,12 @@ func (r *run) releaseIntent(index uint64, dueNs int64) {
 		r.outcome.Timed++
 	}
 	if r.it.DuplicateAfterNs > 0 {
-		duplicate := ticket{index: index, dueNs: dueNs + r.it.DuplicateAfterNs, duplicate: true}
+		duplicate := ticket{index: index, intentDueNs: dueNs, dueNs: dueNs + r.it.DuplicateAfterNs, duplicate: true}
 		if r.plan(duplicate) != intent.NoReason {
 			r.outcome.DuplicatesDropped++
 		}
 	}
-	r.release(ticket{index: index, dueNs: dueNs}, r.it.Partner)
+	r.release(ticket{index: index, intentDueNs: dueNs, dueNs: dueNs}, r.it.Partner)
 }
 
 // release hands a ticket whose time has come to its partner.

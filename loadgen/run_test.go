@@ -73,7 +73,7 @@ func TestBoundedConnectionsAndQueue(t *testing.T) {
 		if got := reasons(cfg.Cells); got[intent.QueueFull] != 7 || got[intent.NoReason] != 3 {
 			t.Errorf("reasons: %v", got)
 		}
-		if o.Attempts.Total != 3 || w.requests() != 3 || o.QueueDepth[0] != 2 {
+		if o.Attempts.Total != 3 || w.requests() != 3 || o.QueueDepth[0] != 2 || o.LimitWaits != 0 {
 			t.Errorf("attempts %+v, requests %d, queue depth %v", o.Attempts, w.requests(), o.QueueDepth)
 		}
 		l := &o.Latencies
@@ -81,6 +81,22 @@ func TestBoundedConnectionsAndQueue(t *testing.T) {
 			t.Errorf("response max %d, censored %d, service max %d", l.Response.MaxNs(), l.Response.Censored(), l.Service.MaxNs())
 		}
 		if l.LagQueue.MaxNs() != 190e6 || l.LagGenerator.MaxNs() > 1000 {
+			t.Errorf("lag_queue max %d, lag_generator max %d", l.LagQueue.MaxNs(), l.LagGenerator.MaxNs())
+		}
+	})
+}
+
+// What waits for the generator's own limit is the generator's fault.
+func TestOwnConnectionLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const waiting = 8
+		cfg := configOf(t, newWorld(always(acked(2*time.Second))), generatorOf(t, nil), MaxConnections+waiting, time.Second)
+		cfg.Partners[0].Queue = waiting - 1
+		o := mustRun(t, t.Context(), cfg)
+		if o.LimitWaits != waiting || reasons(cfg.Cells)[intent.QueueFull] != 1 {
+			t.Errorf("%d waited for the limit, reasons %v", o.LimitWaits, reasons(cfg.Cells))
+		}
+		if l := &o.Latencies; l.LagQueue.MaxNs() != 0 || l.LagGenerator.MaxNs() < 1e9 {
 			t.Errorf("lag_queue max %d, lag_generator max %d", l.LagQueue.MaxNs(), l.LagGenerator.MaxNs())
 		}
 	})

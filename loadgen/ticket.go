@@ -5,12 +5,13 @@ import "container/heap"
 // ticket is one attempt on its way from the schedule to a connection. Times
 // are ns since the run's start.
 type ticket struct {
-	index      uint64
-	dueNs      int64
-	readyNs    int64
-	slotFreeNs int64
-	attempt    uint8 // 0 = first; retries count up
-	duplicate  bool  // a deliberate further attempt; never retried
+	index       uint64
+	intentDueNs int64 // of the first attempt; all attempts are signed for it
+	dueNs       int64
+	readyNs     int64
+	slotFreeNs  int64
+	attempt     uint8 // 0 = first; retries count up
+	duplicate   bool  // a deliberate further attempt; never retried
 }
 
 // first reports whether this is the attempt that the response latency times.

@@ -46,14 +46,19 @@ func (o *Outcome) Invalid(env Environment) []string {
 	if o.HiddenRetries > 0 {
 		add("the client sent %d requests without being asked", o.HiddenRetries)
 	}
+	if o.LimitWaits > 0 {
+		add("%d attempts waited because the generator opens at most %d connections", o.LimitWaits, MaxConnections)
+	}
 	if n := o.Latencies.clamped(); n > 0 {
 		add("%d latencies were above the histogram's range", n)
 	}
-	return append(reasons, o.imbalances()...)
+	return reasons
 }
 
-// imbalances checks the loop's own books.
-func (o *Outcome) imbalances() []string {
+// Imbalances checks the loop's own books; none means that they balance. An
+// imbalance is a bug of this program and nothing that a server or a machine
+// can cause, which is why Invalid does not repeat it.
+func (o *Outcome) Imbalances() []string {
 	var reasons []string
 	a := o.Attempts
 	if a.Total != a.Acked+a.Refused+a.TimedOut+a.Errored {

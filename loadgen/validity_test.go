@@ -48,8 +48,8 @@ func TestInvalid(t *testing.T) {
 		"a pause":               {spoil: func(o *Outcome) { o.MaxPause = 251 * time.Millisecond }, reason: "the generator stood still for 251ms"},
 		"hidden retries":        {spoil: func(o *Outcome) { o.HiddenRetries = 3 }, reason: "the client sent 3 requests without being asked"},
 		"clamped":               {spoil: func(o *Outcome) { o.Latencies.DNS.Record(hist.HighestNs + 1) }, reason: "1 latencies were above the histogram's range"},
-		"attempts unbalanced":   {spoil: func(o *Outcome) { o.Attempts.Total++ }, reason: "books do not balance: attempts 101"},
-		"responses unbalanced":  {spoil: func(o *Outcome) { o.Timed++ }, reason: "books do not balance: 100 response latencies for 101"},
+		"own limit":             {spoil: func(o *Outcome) { o.LimitWaits = 7 }, reason: "7 attempts waited because the generator opens at most 8192 connections"},
+		"unbalanced":            {spoil: func(o *Outcome) { o.Timed++ }}, // a bug, see TestImbalances
 		"no intent became due":  {spoil: func(o *Outcome) { *o = Outcome{Latencies: NewLatencies(1)} }},
 		"interrupted, but fine": {spoil: func(o *Outcome) { o.Interrupted = true }},
 	} {
@@ -65,6 +65,21 @@ func TestInvalid(t *testing.T) {
 			t.Errorf("%s: %q, want valid", name, reasons)
 		case c.reason != "" && (len(reasons) != 1 || !strings.Contains(reasons[0], c.reason)):
 			t.Errorf("%s: %q, want %q", name, reasons, c.reason)
+		}
+	}
+}
+
+func TestImbalances(t *testing.T) {
+	for want, spoil := range map[string]func(*Outcome){
+		"":                                   func(*Outcome) {},
+		"books do not balance: attempts 101": func(o *Outcome) { o.Attempts.Total++ },
+		"books do not balance: 100 response latencies for 101": func(o *Outcome) { o.Timed++ },
+	} {
+		o := &Outcome{Timed: 100, Latencies: NewLatencies(1), Attempts: Attempts{Total: 100, Acked: 90, Refused: 4, TimedOut: 3, Errored: 3}}
+		fill(o.Latencies.Response, 100, time.Millisecond)
+		spoil(o)
+		if got := strings.Join(o.Imbalances(), "; "); !strings.Contains(got, want) || (want == "") != (got == "") {
+			t.Errorf("%q, want %q", got, want)
 		}
 	}
 }

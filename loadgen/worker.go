@@ -47,7 +47,9 @@ func (w *worker) serve(t *ticket) int64 {
 	if n := uint64(len(r.cfg.Replay)); n > 0 {
 		copyRecorded(&r.cfg.Replay[t.index%n], &w.request)
 	} else {
-		w.renderer.Render(&w.it, r.cfg.Intents.Spec().EpochUnixS+t.dueNs/int64(time.Second), &w.request)
+		// A partner sends the URL that it has again, so that no byte of a retry
+		// depends on when the server refused.
+		w.renderer.Render(&w.it, r.cfg.Intents.Spec().EpochUnixS+t.intentDueNs/int64(time.Second), &w.request)
 	}
 
 	dispatched := time.Now()
@@ -67,7 +69,7 @@ func (w *worker) serve(t *ticket) int64 {
 		r.timeline.add(t.dueNs, endNs-t.dueNs, outcome == intent.Acked)
 	}
 	if again {
-		r.retry(ticket{index: t.index, dueNs: endNs + max(delayNs, int64(minRetryDelay)), attempt: t.attempt + 1})
+		r.retry(ticket{index: t.index, intentDueNs: t.intentDueNs, dueNs: endNs + max(delayNs, int64(minRetryDelay)), attempt: t.attempt + 1})
 	}
 	return endNs
 }

@@ -142,6 +142,7 @@ func components(books *store.SQL) []monolith.Component {
 	return []monolith.Component{
 		{Role: "http", Implementation: "net/http", Version: runtime.Version()},
 		{Role: "sql", Implementation: "sqlite", Version: books.Version(), Embedded: true},
+		{Role: "clicks", Implementation: "sqlite", Version: books.Version(), Embedded: true},
 	}
 }
 

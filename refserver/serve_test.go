@@ -231,7 +231,7 @@ func TestComponents(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &got); err != nil {
 		t.Fatal(err)
 	}
-	if len(got) != 2 || got[0].Role != "http" || got[0].Version != runtime.Version() || got[0].Embedded ||
+	if len(got) != 3 || got[2].Role != "clicks" || !got[2].Embedded || got[0].Role != "http" || got[0].Version != runtime.Version() || got[0].Embedded ||
 		got[1].Role != "sql" || got[1].Implementation != "sqlite" || !strings.HasPrefix(got[1].Version, "3.") || !got[1].Embedded {
 		t.Errorf("components %+v", got)
 	}

@@ -66,6 +66,7 @@ func run(name string, round int, p95Us, lost, overshoot int64) Variant {
 			ServiceRefused: block(100, 300, 9, 0), Delivery: block(p95Us/10, 2*p95Us, 999-lost, 1+lost),
 			Recorded: block(p95Us/12, p95Us/2, 1000-lost, lost), LagGenerator: block(1, 90, 1010, 0), LagQueue: block(1, 1, 1010, 0),
 		},
+		Clock: &Clock{OffsetUs: 12_300, ErrorUs: float64(400 * round)},
 		Phases: Phases{DNS: block(5, 10, 2, 0), Connect: block(50, 100, 2, 0), TLS: block(200, 400, 2, 0),
 			Wait: block(100, p95Us/3, 1000-lost, 0), Body: block(1, 20, 1000-lost, 0)},
 		Responses: NewResponses(map[int]int64{401: 9, 200: 1000 - lost}, map[string]int64{"timed out": lost, "connection reset": 1}),
@@ -89,6 +90,7 @@ func ledger(lost int64) Ledger {
 		Intents: 1010, Attempts: 1010, Acked: 1000 - lost, Refused: 9, TimedOut: lost, Errored: 1, Fates: NewFates(999-lost, 1, 0, lost, 9, 1),
 		DoubleCounted: ptr(int64(2)), Phantom: ptr(int64(1)), WrongVerdict: ptr(int64(0)), WrongPayload: ptr(int64(3)),
 		FalseDuplicate: ptr(int64(0)), RowsAfterSettle: ptr(int64(0)), Balanced: true,
+		Conflicts: ptr(int64(1)), FilteredRows: ptr(int64(4)), CapRowsDropped: ptr(int64(0)), DuplicatesDropped: 2,
 		Verdicts: map[string]int64{"billable": 900, "over_cap": 100 - lost},
 		Money: []Money{{Currency: "USD", PartnerCount: 900, RecordedCount: 902 - lost, MissingCount: lost, SurplusCount: 2, LeftOutCount: 100,
 			PartnerMicros: 9_000_000_000, RecordedMicros: 9_020_500_000 - 10_000_000*lost, MissingMicros: 10_000_000 * lost,
@@ -98,7 +100,7 @@ func ledger(lost int64) Ledger {
 	for i := range min(lost, MaxWorst) {
 		l.Worst = append(l.Worst, LostPostback{Index: 17 * i, ClickID: fmt.Sprintf("click-%04d", 17*i), TxID: "tx-1", Event: "sale", Partner: "north",
 			Fate: FateLostAtPartner, Reason: "timed_out", DueNs: 1_500_000_000, DispatchedNs: ptr(int64(1_500_040_000)), EndNs: ptr(int64(2_500_040_000)),
-			LastStatus: 503, Attempts: 1, PayoutMicros: 10_000_000, Currency: "USD"})
+			LastStatus: 503, LastOutcome: "refused", Attempts: 1, PayoutMicros: 10_000_000, Currency: "USD"})
 	}
 	return l
 }
@@ -138,8 +140,14 @@ func fullResult(t *testing.T) Result {
 	spoilt := run("monolith[caps=check-then-insert]", 1, 9000, 5, 9)
 	spoilt.Rounds[0].Counted = false
 	spoilt.Rounds[0].Validity = Validity{Verdict: VerdictInvalid, Reasons: []string{"CPU steal 4.1 % > 2 %"}}
-	base := merged(t, spoilt, run("monolith[caps=check-then-insert]", 1, 4000, 2, 7), run("monolith[caps=check-then-insert]", 2, 4100, 0, 3))
-	other := merged(t, run("monolith[caps=atomic]", 1, 4050, 1, 0), run("monolith[caps=atomic]", 2, 4080, 0, 0))
+	spoilt.Rounds[0].Ledger.AmountsOverflowed = true
+	spoilt.Rounds[0].Ledger.Worst[0].Fate, spoilt.Rounds[0].Ledger.Worst[0].AckNs = FateLostAfterAck, ptr(int64(1_501_200_000))
+	sameBoot := run("monolith[caps=check-then-insert]", 2, 4100, 0, 3)
+	sameBoot.Clock = &Clock{SameBoot: true}
+	base := merged(t, spoilt, run("monolith[caps=check-then-insert]", 1, 4000, 2, 7), sameBoot)
+	first, second := run("monolith[caps=atomic]", 1, 4050, 1, 0), run("monolith[caps=atomic]", 2, 4080, 0, 0)
+	first.Clock, second.Clock = &Clock{SameBoot: true}, &Clock{SameBoot: true}
+	other := merged(t, first, second)
 	variants := []Variant{base, other}
 	return Result{
 		Tool: Tool{Version: "0.1.0", Commit: "0123abc", Go: "go1.26.0"}, Command: []string{"postbench", "compare", "--rate", "100"},

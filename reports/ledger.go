@@ -64,17 +64,27 @@ type Ledger struct {
 	TimedOut int64 `json:"timed_out"`
 	Errored  int64 `json:"errored"`
 	Fates
-	DoubleCounted   *int64           `json:"double_counted"` // billable rows beyond the first of an identity
-	Phantom         *int64           `json:"phantom"`        // rows that nobody sent
-	WrongVerdict    *int64           `json:"wrong_verdict"`
-	WrongPayload    *int64           `json:"wrong_payload"`
-	FalseDuplicate  *int64           `json:"false_duplicate"` // nil also where the ledger keeps no duplicate rows
-	Verdicts        map[string]int64 `json:"verdicts"`        // rows by verdict
-	Money           []Money          `json:"money"`           // one entry a currency, sorted by it
-	DiscrepancyRate *float64         `json:"discrepancy_rate"`
-	RowsAfterSettle *int64           `json:"rows_after_settle"`
-	Balanced        bool             `json:"balanced"` // our own books; false is a fault of postbench, not of the target
-	Worst           []LostPostback   `json:"worst"`    // at most MaxWorst
+	DoubleCounted  *int64 `json:"double_counted"` // billable rows beyond the first of an identity
+	Phantom        *int64 `json:"phantom"`        // rows that nobody sent
+	WrongVerdict   *int64 `json:"wrong_verdict"`
+	WrongPayload   *int64 `json:"wrong_payload"`
+	FalseDuplicate *int64 `json:"false_duplicate"` // nil also where the ledger keeps no duplicate rows
+	Conflicts      *int64 `json:"conflicts"`       // legitimate intents with a conflict row
+	FilteredRows   *int64 `json:"filtered_rows"`   // rows of other runs or older ones, left out
+	// CapRowsDropped are rows that no cap window could take: above zero, the
+	// overshoot is a lower bound.
+	CapRowsDropped *int64 `json:"cap_rows_dropped"`
+	// DuplicatesDropped are deliberate duplicates that were never sent.
+	DuplicatesDropped int64 `json:"duplicates_dropped"`
+	// AmountsOverflowed says that the amounts in Money mean nothing; its counts
+	// do.
+	AmountsOverflowed bool             `json:"amounts_overflowed"`
+	Verdicts          map[string]int64 `json:"verdicts"` // rows by verdict
+	Money             []Money          `json:"money"`    // one entry a currency, sorted by it
+	DiscrepancyRate   *float64         `json:"discrepancy_rate"`
+	RowsAfterSettle   *int64           `json:"rows_after_settle"`
+	Balanced          bool             `json:"balanced"` // our own books; false is a fault of postbench, not of the target
+	Worst             []LostPostback   `json:"worst"`    // at most MaxWorst
 }
 
 // Money is one currency's claim by the partners against what was recorded as
@@ -141,8 +151,10 @@ type LostPostback struct {
 	Reason       string `json:"reason"` // why it was lost at the partner; empty for FateLostAfterAck
 	DueNs        int64  `json:"due_ns"`
 	DispatchedNs *int64 `json:"dispatched_ns"` // of the first attempt; nil: never sent
+	AckNs        *int64 `json:"ack_ns"`        // end of the first acked attempt; nil: never acked
 	EndNs        *int64 `json:"end_ns"`        // of the last attempt; nil: never sent
 	LastStatus   int    `json:"last_status"`   // 0: no HTTP answer
+	LastOutcome  string `json:"last_outcome"`  // of the last attempt; empty: not known
 	Attempts     int    `json:"attempts"`
 	PayoutMicros int64  `json:"payout_micros"`
 	Currency     string `json:"currency"`

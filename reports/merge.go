@@ -193,6 +193,7 @@ func (v *Variant) mergeRest(runs []Variant) (err error) {
 		v.AchievedPerS /= totalNs
 	}
 	v.Responses = sumResponses(v.Responses)
+	v.Clock = worstClock(runs)
 	v.Stages = mergeStages(runs)
 	v.Resources = mergeResources(runs)
 	if v.Phases, err = mergePhases(phases); err != nil {

@@ -51,6 +51,8 @@ func mergeLedgers(list []Ledger) Ledger {
 		merged.Refused += l.Refused
 		merged.TimedOut += l.TimedOut
 		merged.Errored += l.Errored
+		merged.DuplicatesDropped += l.DuplicatesDropped
+		merged.AmountsOverflowed = merged.AmountsOverflowed || l.AmountsOverflowed
 		merged.Balanced = merged.Balanced && l.Balanced
 		judged = judged && l.Judged()
 	}
@@ -59,6 +61,9 @@ func mergeLedgers(list []Ledger) Ledger {
 	merged.Phantom = sumKnown(list, func(l Ledger) *int64 { return l.Phantom })
 	merged.WrongVerdict = sumKnown(list, func(l Ledger) *int64 { return l.WrongVerdict })
 	merged.WrongPayload = sumKnown(list, func(l Ledger) *int64 { return l.WrongPayload })
+	merged.Conflicts = sumKnown(list, func(l Ledger) *int64 { return l.Conflicts })
+	merged.FilteredRows = sumKnown(list, func(l Ledger) *int64 { return l.FilteredRows })
+	merged.CapRowsDropped = sumKnown(list, func(l Ledger) *int64 { return l.CapRowsDropped })
 	merged.RowsAfterSettle = sumKnown(list, func(l Ledger) *int64 { return l.RowsAfterSettle })
 	// A ledger that keeps duplicate rows may have had none in some round: nil
 	// there is zero, unless it is nil everywhere.
@@ -127,11 +132,17 @@ func mergeCaps(list []*Caps) *Caps {
 		return nil
 	}
 	merged := Caps{}
+	windows := 0
 	for _, c := range list {
-		merged.Offers += c.Offers
+		windows += c.Offers
+		merged.Offers = max(merged.Offers, c.Offers)
 		merged.BilledOvershoot += c.BilledOvershoot
-		merged.BilledOvershootMax = max(merged.BilledOvershootMax, c.BilledOvershootMax)
-		merged.BilledOvershootMaxPct = max(merged.BilledOvershootMaxPct, c.BilledOvershootMaxPct)
+		// The pair stays together: the rows and the percent of different windows
+		// would describe one that never was.
+		if cmp.Or(cmp.Compare(c.BilledOvershootMaxPct, merged.BilledOvershootMaxPct),
+			cmp.Compare(c.BilledOvershootMax, merged.BilledOvershootMax)) > 0 {
+			merged.BilledOvershootMax, merged.BilledOvershootMaxPct = c.BilledOvershootMax, c.BilledOvershootMaxPct
+		}
 		merged.TrafficOvershootMaxPct = larger(merged.TrafficOvershootMaxPct, c.TrafficOvershootMaxPct)
 		merged.Undershoot += c.Undershoot
 		merged.VisibleP95Us = larger(merged.VisibleP95Us, c.VisibleP95Us)
@@ -145,13 +156,29 @@ func mergeCaps(list []*Caps) *Caps {
 		weighted := *c.TrafficOvershootMeanPct * float64(c.Offers)
 		return &weighted
 	})
-	if sum == nil || merged.Offers == 0 {
+	if sum == nil || windows == 0 {
 		merged.TrafficOvershootMaxPct = nil
 		return &merged
 	}
-	*sum /= float64(merged.Offers)
+	*sum /= float64(windows)
 	merged.TrafficOvershootMeanPct = sum
 	return &merged
+}
+
+// worstClock returns the clock with the largest error, of equals a measured
+// one. Runs whose clocks could not be compared have no recorded latency and so
+// no say.
+func worstClock(runs []Variant) *Clock {
+	var worst *Clock
+	for _, run := range runs {
+		c := run.Clock
+		switch {
+		case c == nil:
+		case worst == nil, c.ErrorUs > worst.ErrorUs, c.ErrorUs == worst.ErrorUs && worst.SameBoot && !c.SameBoot:
+			worst = c
+		}
+	}
+	return worst
 }
 
 // mergeStages weighs each run's means by its acked responses. The requests

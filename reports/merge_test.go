@@ -25,6 +25,11 @@ func TestMergeRunsAddsUp(t *testing.T) {
 		{"worst, bounded", int64(len(v.Ledger.Worst)), MaxWorst},
 		{"overshoot", v.Caps.BilledOvershoot, 10},
 		{"worst overshoot", v.Caps.BilledOvershootMax, 7},
+		{"capped offers", int64(v.Caps.Offers), 2},
+		{"conflicts", *v.Ledger.Conflicts, 2},
+		{"filtered rows", *v.Ledger.FilteredRows, 8},
+		{"cap rows dropped", *v.Ledger.CapRowsDropped, 0},
+		{"duplicates dropped", v.Ledger.DuplicatesDropped, 4},
 		{"partner's intents", v.Partners[0].Ledger.Intents, 2020},
 		{"partner's drops", v.Partners[0].Drops["timed_out"], 32},
 		{"deepest queue", *v.Partners[0].QueueDepth, 2},
@@ -158,6 +163,51 @@ func TestMergeImbalance(t *testing.T) {
 	bad.Rounds[0].Ledger.Balanced = false
 	if merged(t, run("m", 1, 4000, 0, 0), bad).Ledger.Balanced {
 		t.Error("balanced although a round is not")
+	}
+}
+
+// The rows and the percent of the worst window stay together.
+func TestMergeKeepsTheWorstPair(t *testing.T) {
+	type pair struct {
+		rows int64
+		pct  float64
+	}
+	for _, tt := range []struct{ a, b, want pair }{
+		{pair{97, 9.7}, pair{31, 1550}, pair{31, 1550}},
+		{pair{31, 1550}, pair{97, 9.7}, pair{31, 1550}},
+		{pair{5, 50}, pair{10, 50}, pair{10, 50}},
+		{pair{}, pair{}, pair{}},
+	} {
+		c := mergeCaps([]*Caps{{BilledOvershootMax: tt.a.rows, BilledOvershootMaxPct: tt.a.pct}, {BilledOvershootMax: tt.b.rows, BilledOvershootMaxPct: tt.b.pct}})
+		if got := (pair{c.BilledOvershootMax, c.BilledOvershootMaxPct}); got != tt.want {
+			t.Errorf("%v and %v give %v, want %v", tt.a, tt.b, got, tt.want)
+		}
+	}
+}
+
+func TestMergeKeepsTheWorstClock(t *testing.T) {
+	same, near, far := &Clock{SameBoot: true}, &Clock{OffsetUs: 900, ErrorUs: 10}, &Clock{OffsetUs: -5, ErrorUs: 400}
+	for _, tt := range []struct{ a, b, want *Clock }{
+		{nil, nil, nil}, {nil, near, near}, {near, nil, near}, {near, far, far}, {far, near, far}, {same, near, near}, {same, &Clock{}, &Clock{}},
+	} {
+		a, b := run("m", 1, 4000, 0, 0), run("m", 2, 4000, 0, 0)
+		a.Clock, b.Clock = tt.a, tt.b
+		spoilt := run("m", 3, 4000, 0, 0)
+		spoilt.Clock, spoilt.Rounds[0].Counted = &Clock{ErrorUs: 1e6}, false
+		if got := merged(t, a, b, spoilt).Clock; !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%+v and %+v give %+v, want %+v", tt.a, tt.b, got, tt.want)
+		}
+	}
+}
+
+func TestMergeOverflowOfAnyRound(t *testing.T) {
+	for _, list := range [][]Ledger{{{AmountsOverflowed: true}, {}}, {{}, {AmountsOverflowed: true}}} {
+		if !mergeLedgers(list).AmountsOverflowed {
+			t.Errorf("%+v: the overflow is forgotten", list)
+		}
+	}
+	if mergeLedgers([]Ledger{{}, {}}).AmountsOverflowed {
+		t.Error("an overflow out of nothing")
 	}
 }
 

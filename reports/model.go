@@ -64,6 +64,7 @@ type Variant struct {
 	OfferedPerS  float64          `json:"offered_per_s"`  // intents due
 	AchievedPerS float64          `json:"achieved_per_s"` // attempts acked
 	Latency      Latencies        `json:"latency"`
+	Clock        *Clock           `json:"clock"` // nil: the clocks cannot be compared
 	Phases       Phases           `json:"phases"`
 	Responses    []Response       `json:"responses"`
 	Rounds       []Round          `json:"rounds"`
@@ -74,6 +75,14 @@ type Variant struct {
 	Stages       []Stage          `json:"stages"`
 	Resources    Resources        `json:"resources"`
 	Validity     Validity         `json:"validity"`
+}
+
+// Clock says how the server's clock stood to ours, on which Latencies.Recorded
+// rests. Of several runs it is the worst: the one with the largest error.
+type Clock struct {
+	SameBoot bool    `json:"same_boot"` // one clock: the other two are 0
+	OffsetUs float64 `json:"offset_us"` // server's clock - ours, as measured
+	ErrorUs  float64 `json:"error_us"`  // the true offset is within OffsetUs ± ErrorUs
 }
 
 // Composition is the choice made on each axis of an architecture. Axes that
@@ -147,13 +156,14 @@ type PartnerLatency struct {
 }
 
 // Caps says how far the capped offers went past their caps. Percentages are of
-// the offer's cap.
+// the offer's cap. BilledOvershootMax and BilledOvershootMaxPct belong to the
+// same cap window: the worst by percent, and of equals the one with more rows.
 type Caps struct {
-	Offers                  int      `json:"offers"`                     // capped offers judged; of several rounds: the sum
+	Offers                  int      `json:"offers"`                     // capped offers judged (their cap windows); of several rounds the largest number
 	BilledOvershoot         int64    `json:"billed_overshoot"`           // billable rows beyond the caps, all offers
-	BilledOvershootMax      int64    `json:"billed_overshoot_max"`       // the worst offer's
-	BilledOvershootMaxPct   float64  `json:"billed_overshoot_max_pct"`   // the worst offer's
-	TrafficOvershootMeanPct *float64 `json:"traffic_overshoot_mean_pct"` // nil: the router saw no cap status
+	BilledOvershootMax      int64    `json:"billed_overshoot_max"`       // the worst window's, in rows
+	BilledOvershootMaxPct   float64  `json:"billed_overshoot_max_pct"`   // the same window's
+	TrafficOvershootMeanPct *float64 `json:"traffic_overshoot_mean_pct"` // nil: no router watched the caps
 	TrafficOvershootMaxPct  *float64 `json:"traffic_overshoot_max_pct"`
 	Undershoot              int64    `json:"undershoot"`     // refused as over cap although room remained at the end
 	VisibleP95Us            *float64 `json:"visible_p95_us"` // cap reached until the router saw it, p95; of several rounds: the slowest round's

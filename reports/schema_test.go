@@ -95,6 +95,7 @@ func TestBrokenDocumentsFail(t *testing.T) {
 		"short sha256":        func(root, _ map[string]any) { in(root, "scenario")["sha256"] = "abc" },
 		"unknown metric":      func(root, _ map[string]any) { list(root, "comparison")[0].(map[string]any)["metric"] = "speed" },
 		"a list that is null": func(_, v map[string]any) { v["rounds"] = nil },
+		"a negative error":    func(_, v map[string]any) { in(v, "clock")["error_us"] = -1 },
 		"unknown durability":  func(_, v map[string]any) { v["durability"] = "D9" },
 	} {
 		root := asJSON(t, full)

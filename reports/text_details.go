@@ -37,18 +37,33 @@ func fateText(lost *LostPostback) string {
 		return text + ", never sent"
 	}
 	text += ", sent " + sinceDue(lost, *lost.DispatchedNs)
-	if lost.EndNs != nil {
-		text += ", ended " + sinceDue(lost, *lost.EndNs)
+	if lost.AckNs != nil {
+		text += ", acked at " + sinceDue(lost, *lost.AckNs)
 	}
-	if lost.LastStatus != 0 {
-		text += fmt.Sprintf(", last status %d", lost.LastStatus)
-	} else {
-		text += ", no answer"
+	// After an ack only a later attempt has anything to add.
+	if lost.AckNs == nil || lost.EndNs != nil && *lost.EndNs > *lost.AckNs {
+		text += lastAttemptText(lost)
 	}
 	if lost.Attempts != 1 {
 		text += fmt.Sprintf(", %d attempts", lost.Attempts)
 	}
 	return text
+}
+
+func lastAttemptText(lost *LostPostback) string {
+	text := ""
+	if lost.EndNs != nil {
+		text = ", ended " + sinceDue(lost, *lost.EndNs)
+	}
+	switch {
+	case lost.LastStatus != 0:
+		return text + fmt.Sprintf(", last status %d", lost.LastStatus)
+	case lost.AckNs != nil:
+		return text + ", last outcome " + orNoData(lost.LastOutcome)
+	case lost.LastOutcome != "":
+		return text + ", no answer: " + lost.LastOutcome
+	}
+	return text + ", no answer"
 }
 
 func sinceDue(lost *LostPostback, atNs int64) string {
@@ -59,12 +74,12 @@ func sinceDue(lost *LostPostback, atNs int64) string {
 	return "+" + duration(float64(elapsedNs)/1e3)
 }
 
-func stagesSection(list []Stage) string {
-	if len(list) == 0 {
+func stagesSection(v *Variant) string {
+	if len(v.Stages) == 0 || !v.Ledger.Balanced {
 		return ""
 	}
 	rows := [][]string{{"stages", "mean", "mean of p90 to p99"}}
-	for _, s := range list {
+	for _, s := range v.Stages {
 		rows = append(rows, []string{"  " + cut(s.Name, nameWidth), duration(s.MeanUs), duration(s.P90ToP99MeanUs)})
 	}
 	return grid(rows, 1, 0)
@@ -101,8 +116,25 @@ func validitySection(v *Variant) string {
 	return b.String()
 }
 
+// repeatedText also tells what the round had found: repeating it must not hide
+// a fault of the target.
 func repeatedText(r *Round) string {
-	return fmt.Sprintf("round %d was repeated: %s", r.Round, strings.Join(r.Validity.Reasons, "; "))
+	text := fmt.Sprintf("round %d was repeated: %s", r.Round, strings.Join(r.Validity.Reasons, "; "))
+	var found []string
+	for _, finding := range []struct {
+		name  string
+		count int64
+	}{
+		{"lost", r.Ledger.Lost()}, {"double_counted", known(r.Ledger.DoubleCounted)}, {"forged_accepted", known(r.Ledger.ForgedAccepted)},
+	} {
+		if finding.count > 0 {
+			found = append(found, fmt.Sprintf("%s %d", finding.name, finding.count))
+		}
+	}
+	if len(found) > 0 {
+		text += "; it had " + strings.Join(found, ", ")
+	}
+	return text
 }
 
 func orNoData(s string) string {

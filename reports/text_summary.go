@@ -20,13 +20,13 @@ const indent = 2
 
 // Summary prints all about one variant: latency, the balance sheet, money,
 // caps, responses, partners, the worst lost postbacks, components and
-// validity. Sections without data are left out, but not the books. No line is
-// wider than MaxColumns.
+// validity. Sections without data are left out, but not the books; latency is
+// left out when the books do not balance. No line is wider than MaxColumns.
 func Summary(v Variant) string {
 	sections := []string{
 		headText(&v), latencySection(&v), balanceSection(&v), besideSection(&v.Ledger), moneySection(&v.Ledger),
-		capsSection(v.Caps), responsesSection(v.Responses), partnersSection(v.Partners), worstSection(v.Ledger.Worst),
-		stagesSection(v.Stages), componentsSection(v.Components), validitySection(&v),
+		capsSection(&v), responsesSection(v.Responses), partnersSection(&v), worstSection(v.Ledger.Worst),
+		stagesSection(&v), componentsSection(v.Components), validitySection(&v),
 	}
 	printed := slices.DeleteFunc(sections, func(s string) bool { return s == "" })
 	return strings.Join(printed, "\n")
@@ -44,7 +44,19 @@ func headText(v *Variant) string {
 	return wrap(line, 0, indent)
 }
 
+// shown returns the block to print: an empty one when our own books do not
+// balance, because a generator that miscounts may have mistimed as well.
+func shown(v *Variant, l *Latency) *Latency {
+	if !v.Ledger.Balanced {
+		return &Latency{}
+	}
+	return l
+}
+
 func latencySection(v *Variant) string {
+	if !v.Ledger.Balanced {
+		return "latency is not printed: our own books do not balance (a bug of postbench), see validity\n"
+	}
 	rows := [][]string{{"latency", "count", "p50", "p90", "p95", "p99", "p99.9", "max", "censored"}}
 	add := func(name string, l *Latency) {
 		rows = append(rows, []string{
@@ -74,7 +86,23 @@ func latencySection(v *Variant) string {
 	add("recorded", &v.Latency.Recorded)
 	add("lag_generator", &v.Latency.LagGenerator)
 	add("lag_queue", &v.Latency.LagQueue)
-	return grid(rows, 1, 0)
+	return grid(rows, 1, 0) + clockText(v)
+}
+
+// clockText says what the recorded latency rests on.
+func clockText(v *Variant) string {
+	c := v.Clock
+	switch {
+	case c == nil || v.Latency.Recorded.Empty():
+		return ""
+	case c.SameBoot:
+		return "recorded: server clock is ours (same boot)\n"
+	}
+	sign := "+"
+	if c.OffsetUs < 0 {
+		sign = "" // the figure has its own
+	}
+	return fmt.Sprintf("recorded: server clock is %s%s off, ± %s (measured)\n", sign, duration(c.OffsetUs), duration(c.ErrorUs))
 }
 
 // balanceSection shows the sums rather than claiming them: what does not add
@@ -168,11 +196,18 @@ func besideSection(l *Ledger) string {
 	}
 	b.WriteString(line + "\n")
 	b.WriteString(wrap(fmt.Sprintf(
-		"ledger: double_counted %s, phantom %s, wrong_verdict %s, wrong_payload %s, false_duplicate %s, rows after settle %s",
+		"ledger: double_counted %s, phantom %s, wrong_verdict %s, wrong_payload %s, false_duplicate %s, conflicts %s, "+
+			"filtered_rows %s, rows after settle %s",
 		countText(l.DoubleCounted), countText(l.Phantom), countText(l.WrongVerdict), countText(l.WrongPayload),
-		countText(l.FalseDuplicate), countText(l.RowsAfterSettle)), 0, indent))
+		countText(l.FalseDuplicate), countText(l.Conflicts), countText(l.FilteredRows), countText(l.RowsAfterSettle)), 0, indent))
 	if verdicts := countsText(l.Verdicts); verdicts != "" {
 		b.WriteString(wrap("rows by verdict: "+verdicts, 0, indent))
+	}
+	if n := known(l.CapRowsDropped); n > 0 {
+		b.WriteString(wrap(fmt.Sprintf("cap_rows_dropped %d: no cap window could take these rows, so the overshoot is a lower bound", n), 0, indent))
+	}
+	if l.AmountsOverflowed {
+		b.WriteString("money: the amounts overflowed and mean nothing\n")
 	}
 	return b.String()
 }
@@ -206,7 +241,8 @@ func signedRate(part, whole int64) string {
 	return percent(*rate)
 }
 
-func capsSection(c *Caps) string {
+func capsSection(v *Variant) string {
+	c := v.Caps
 	if c == nil || c.Offers == 0 {
 		return ""
 	}
@@ -217,12 +253,19 @@ func capsSection(c *Caps) string {
 		return percent(*p / 100)
 	}
 	rows := [][]string{
-		{"caps", "max", "max %", "mean %", "all"},
+		{"caps", "worst", "worst %", "mean %", "all"},
 		{"  billed overshoot", fmt.Sprint(c.BilledOvershootMax), percent(c.BilledOvershootMaxPct / 100), "", fmt.Sprint(c.BilledOvershoot)},
 		{"  traffic overshoot", "", pct(c.TrafficOvershootMaxPct), pct(c.TrafficOvershootMeanPct), ""},
 		{"  undershoot", "", "", "", fmt.Sprint(c.Undershoot)},
 	}
-	note := fmt.Sprintf("%d capped offers judged over all rounds; the router polled every %s", c.Offers, duration(c.RouterPollUs))
+	note := fmt.Sprintf("%d capped offers judged", c.Offers)
+	if len(countedRounds(v.Rounds)) > 1 {
+		note = fmt.Sprintf("up to %d capped offers judged a round", c.Offers)
+	}
+	if c.TrafficOvershootMeanPct == nil {
+		return grid(rows, 1, 0) + wrap(note+"; no router watched the caps", indent, indent)
+	}
+	note += "; the router polled every " + duration(c.RouterPollUs)
 	if c.VisibleP95Us != nil {
 		note += fmt.Sprintf(" and saw a reached cap after %s (p95)", duration(*c.VisibleP95Us))
 	}
@@ -244,14 +287,14 @@ func responsesSection(list []Response) string {
 	return grid(rows, 1, 0)
 }
 
-func partnersSection(list []Partner) string {
-	if len(list) == 0 {
+func partnersSection(v *Variant) string {
+	if len(v.Partners) == 0 {
 		return ""
 	}
 	rows := [][]string{{"partners", "intents", "attempts", "p50", "p95", "p99", "p99.9", "lost", "queue"}}
 	drops := ""
-	for _, p := range list {
-		response := &p.Latency.Response
+	for _, p := range v.Partners {
+		response := shown(v, &p.Latency.Response)
 		rows = append(rows, []string{
 			"  " + cut(p.Name, nameWidth), fmt.Sprint(p.Ledger.Intents), fmt.Sprint(p.Ledger.Attempts),
 			latencyText(response.P50Us, response.Empty()), latencyText(response.P95Us, response.Empty()),

@@ -15,10 +15,11 @@ const (
 )
 
 // Table prints the variants below each other: percentiles of the response
-// latency, loss, double counting, cap overshoot (billed, the worst offer's, in
-// rows and in percent of its cap), recorded p95, durability and validity. Notes
-// below give the reasons of invalid variants and name repeated rounds. No line
-// is wider than MaxColumns; long names are cut.
+// latency, loss, double counting, cap overshoot (billed, of the worst cap window,
+// in rows and in percent of its cap), recorded p95, durability and validity. A
+// variant whose own books do not balance has no latency. Notes below give the
+// reasons of invalid variants and name repeated rounds, with what those had
+// found. No line is wider than MaxColumns; long names are cut.
 func Table(results []Variant) string {
 	rows := [][]string{
 		{"", "response", "", "", "", "", "double", "cap", "recorded", "dura-", ""},
@@ -44,7 +45,7 @@ func Table(results []Variant) string {
 }
 
 func tableRow(v *Variant) []string {
-	response, recorded := &v.Latency.Response, &v.Latency.Recorded
+	response, recorded := shown(v, &v.Latency.Response), shown(v, &v.Latency.Recorded)
 	return []string{
 		clean(v.Name),
 		latencyText(response.P50Us, response.Empty()),

@@ -89,7 +89,9 @@ func broken() Variant {
 	v.Ledger.Worst[0] = LostPostback{ClickID: strings.Repeat("x", 128), TxID: strings.Repeat("y", 128), Event: "sale", Partner: "a partner with a long name",
 		Fate: FateLostAtPartner, Reason: "queue_full", DueNs: 1_000_000, PayoutMicros: math.MaxInt64, Currency: "USD"}
 	v.Ledger.Worst[1].Fate, v.Ledger.Worst[1].Reason, v.Ledger.Worst[1].ClickID = FateLostAfterAck, "", "\x1b[31mred\nline"
-	v.Ledger.Worst[1].LastStatus, v.Ledger.Worst[1].Attempts = 0, 3
+	v.Ledger.Worst[1].LastStatus, v.Ledger.Worst[1].LastOutcome, v.Ledger.Worst[1].Attempts = 0, "timed_out", 3
+	v.Ledger.Worst[1].AckNs = ptr(int64(1_501_200_000))
+	v.Ledger.AmountsOverflowed, v.Ledger.CapRowsDropped = true, ptr(int64(17))
 	v.Responses = append(v.Responses, Response{Error: "dial tcp: " + strings.Repeat("z", 200), Count: 1})
 	v.Partners[0].Drops = map[string]int64{"queue_full": 1_000_000, "timed_out": 2_000_000, "refused": 3_000_000, "errored": 4_000_000,
 		"retries_exhausted": 5_000_000, "run_ended": 6_000_000}
@@ -108,7 +110,7 @@ func TestTableGolden(t *testing.T) {
 	none := merged(t)
 	none.Name = "no rounds"
 	unacked := Variant{Name: "all unacked", Latency: Latencies{Response: Latency{Censored: 10}}, Durability: "D0",
-		Ledger: Ledger{Fates: NewFates(0, 0, 0, 10, 0, 0)}, Validity: Validity{Verdict: VerdictValid}}
+		Ledger: Ledger{Fates: NewFates(0, 0, 0, 10, 0, 0), Balanced: true}, Validity: Validity{Verdict: VerdictValid}}
 	text := Table([]Variant{
 		sixRounds(t, "monolith[caps=check-then-insert]", 4000, 5, 7), sixRounds(t, "monolith[caps=atomic]", 3900, 0, 0), noLedger(), unacked, none, broken(),
 	})
@@ -143,6 +145,89 @@ func TestSummaryGolden(t *testing.T) {
 		text := Summary(v)
 		requireNarrow(t, text)
 		golden(t, name, text)
+	}
+}
+
+func TestClockText(t *testing.T) {
+	measured := Latencies{Recorded: block(1, 2, 10, 0)}
+	for _, tt := range []struct {
+		clock   *Clock
+		latency Latencies
+		want    string
+	}{
+		{nil, measured, ""},
+		{&Clock{SameBoot: true}, Latencies{}, ""},
+		{&Clock{SameBoot: true}, measured, "recorded: server clock is ours (same boot)\n"},
+		{&Clock{OffsetUs: 12_300, ErrorUs: 400}, measured, "recorded: server clock is +12.3ms off, ± 400µs (measured)\n"},
+		{&Clock{OffsetUs: -1500, ErrorUs: 1000}, measured, "recorded: server clock is -1.50ms off, ± 1.00ms (measured)\n"},
+	} {
+		if got := clockText(&Variant{Clock: tt.clock, Latency: tt.latency}); got != tt.want {
+			t.Errorf("%+v: got %q, want %q", tt.clock, got, tt.want)
+		}
+	}
+}
+
+// An ack that was given stays in the timeline, whatever a later attempt met.
+func TestFateTextShowsTheAck(t *testing.T) {
+	at := func(ns int64) *int64 { return &ns }
+	for _, tt := range []struct {
+		name string
+		lost LostPostback
+		want string
+	}{
+		{"the only attempt", LostPostback{AckNs: at(1_200_000), EndNs: at(1_200_000), LastStatus: 200, Attempts: 1}, "sent +0, acked at +1.20ms"},
+		{"a duplicate timed out", LostPostback{AckNs: at(1_200_000), EndNs: at(9_000_000), LastOutcome: "timed_out", Attempts: 2},
+			"sent +0, acked at +1.20ms, ended +9.00ms, last outcome timed_out, 2 attempts"},
+		{"a duplicate was answered", LostPostback{AckNs: at(1_200_000), EndNs: at(9_000_000), LastStatus: 503, Attempts: 2},
+			"sent +0, acked at +1.20ms, ended +9.00ms, last status 503, 2 attempts"},
+		{"no ack", LostPostback{EndNs: at(9_000_000), LastOutcome: "timed_out", Attempts: 1}, "sent +0, ended +9.00ms, no answer: timed_out"},
+		{"no ack, outcome not known", LostPostback{EndNs: at(9_000_000), Attempts: 1}, "sent +0, ended +9.00ms, no answer"},
+	} {
+		tt.lost.DispatchedNs = at(0)
+		if got := fateText(&tt.lost); !strings.HasSuffix(got, ", "+tt.want) {
+			t.Errorf("%s: got %q, want %q at the end", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestRepeatedTextTellsTheFindings(t *testing.T) {
+	spoilt := Validity{Verdict: VerdictInvalid, Reasons: []string{"CPU steal"}}
+	for want, l := range map[string]Ledger{
+		"round 2 was repeated: CPU steal":                                  {},
+		"round 2 was repeated: CPU steal; it had lost 3, double_counted 1": {Fates: NewFates(9, 0, 1, 2, 0, 0), DoubleCounted: ptr(int64(1))},
+		"round 2 was repeated: CPU steal; it had forged_accepted 4":        {Fates: NewFates(9, 0, 0, 0, 0, 4), DoubleCounted: ptr(int64(0))},
+	} {
+		if got := repeatedText(&Round{Round: 2, Validity: spoilt, Ledger: l}); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+// Nothing that a run with unbalanced books timed may reach a reader.
+func TestUnbalancedPrintsNoLatency(t *testing.T) {
+	v := run("m", 1, 4000, 0, 0)
+	v.Stages[0].Name = "stage of the server"
+	for _, print := range []func(Variant) string{Summary, RoundLine, func(v Variant) string { return Table([]Variant{v}) }} {
+		v.Ledger.Balanced = true
+		if text := print(v); !strings.Contains(text, "3.97ms") { // response p99
+			t.Errorf("balanced, but no latency in:\n%s", text)
+		}
+		v.Ledger.Balanced = false
+		text := print(v)
+		for _, latency := range []string{"2.20ms", "3.82ms", "3.97ms", "1.92ms", "stage of"} { // response and recorded
+			if strings.Contains(text, latency) {
+				t.Errorf("not balanced, but %s in:\n%s", latency, text)
+			}
+		}
+	}
+}
+
+func TestCapsWithoutRouter(t *testing.T) {
+	v := run("m", 1, 4000, 0, 7)
+	v.Caps.TrafficOvershootMeanPct, v.Caps.TrafficOvershootMaxPct, v.Caps.RouterPollUs = nil, nil, 0
+	text := capsSection(&v)
+	if !strings.Contains(text, "2 capped offers judged; no router watched the caps\n") || strings.Contains(text, "polled") {
+		t.Errorf("got:\n%s", text)
 	}
 }
 

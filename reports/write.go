@@ -25,16 +25,28 @@ var (
 // Whatever stood at path stays until the new document is safe on disk. It sets
 // the schema name and writes lists that are nil as empty ones.
 func WriteFile(path string, r Result) error {
-	err := replaceFile(path, func(w io.Writer) error {
-		encoder := json.NewEncoder(w)
-		encoder.SetIndent("", "  ")
-		encoder.SetEscapeHTML(false) // commands hold URLs, which people read
-		return encoder.Encode(r.complete())
-	})
-	if err != nil {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false) // commands hold URLs, which people read
+	if err := encoder.Encode(r.complete()); err != nil {
+		return fmt.Errorf("write result %s: %w", path, err)
+	}
+	if err := ReplaceFile(path, text.Bytes()); err != nil {
 		return fmt.Errorf("write result %s: %w", path, err)
 	}
 	return nil
+}
+
+// ReplaceFile writes data to path, whole or not at all: to a new file in the
+// same directory, which is synced and then renamed. The file is readable for
+// everybody (mode 0644). Errors are those of package os; after one, path is as
+// it was.
+func ReplaceFile(path string, data []byte) error {
+	return replaceFile(path, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
 }
 
 // replaceFile fills a new file beside path and, once it is synced, renames it

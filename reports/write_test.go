@@ -52,6 +52,27 @@ func TestDocumentGolden(t *testing.T) {
 	golden(t, "minimal.json", string(text))
 }
 
+func TestReplaceFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notes.txt")
+	for _, want := range []string{"the first, longer text", "second", ""} {
+		if err := ReplaceFile(path, []byte(want)); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(path)
+		if err != nil || string(got) != want {
+			t.Errorf("read %q, %v; want %q", got, err, want)
+		}
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o644 {
+		t.Errorf("%v, %v; want mode 0644", info, err)
+	}
+	if left := entries(t, filepath.Dir(path)); len(left) != 1 {
+		t.Errorf("the directory holds %v", left)
+	}
+	requireOneLine(t, ReplaceFile(filepath.Join(path, "inside"), nil), "notes.txt")
+}
+
 func entries(t *testing.T, dir string) []string {
 	t.Helper()
 	list, err := os.ReadDir(dir)

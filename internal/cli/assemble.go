@@ -27,17 +27,21 @@ func (p *plan) variant(m *measurement) reports.Variant {
 		Partners:  p.partnersOf(m),
 		Ledger:    ledgerOf(m),
 		Resources: reports.Resources{ClientCPUS: &m.clientCPUS},
-		Validity:  validityOf(m.invalid),
+		Validity:  validityOf(m.doubts.all()),
 	}
 	var pollNs int64
 	if m.caps != nil {
 		pollNs = m.caps.PollPeriod.MeanNs()
 	}
 	v.Caps = capsOf(m.sheet, m.caps != nil, pollNs)
+	if m.clock.known {
+		v.Clock = &reports.Clock{SameBoot: m.clock.offset.SameBoot, OffsetUs: -float64(m.clock.offset.AddNs) / 1e3,
+			ErrorUs: float64(m.clock.offset.ErrorNs) / 1e3}
+	}
 	if m.serverCPUS >= 0 {
 		v.Resources.ServerCPUS = &m.serverCPUS
 	}
-	v.OfferedPerS, v.AchievedPerS = p.rates(m.outcome)
+	v.OfferedPerS, v.AchievedPerS = p.rates(m)
 	if m.sheet != nil {
 		v.Latency.Delivery = reports.NewLatency(m.sheet.Delivery)
 		if m.sheet.Recorded != nil {
@@ -47,17 +51,18 @@ func (p *plan) variant(m *measurement) reports.Variant {
 	return v.WithRound(m.number, uint64(m.runNumber), m.outcome.Start.UnixNano(), int64(m.outcome.Duration), m.counted)
 }
 
-// rates are intents due per second of the schedule, and attempts acked per
-// second until the last one ended.
-func (p *plan) rates(o *loadgen.Outcome) (offeredPerS, achievedPerS float64) {
+// rates are the intents that became due and the intents that were acked, per
+// second of the time in which they were due.
+func (p *plan) rates(m *measurement) (offeredPerS, achievedPerS float64) {
+	o := m.outcome
 	scheduled, until := p.duration().Seconds(), max(p.duration(), o.Duration).Seconds()
 	if p.replay != nil || o.Interrupted {
-		scheduled, until = o.Duration.Seconds(), o.Duration.Seconds()
+		scheduled, until = m.lastDue.Seconds(), max(m.lastDue, o.Duration).Seconds()
 	}
 	if until == 0 || scheduled == 0 {
 		return 0, 0
 	}
-	return float64(o.Intents) / scheduled, float64(o.Attempts.Acked) / until
+	return float64(o.Intents) / scheduled, float64(m.acked) / until
 }
 
 func validityOf(reasons []string) reports.Validity {
@@ -144,9 +149,10 @@ func fatesOf(f *audit.Fates) reports.Fates {
 func ledgerOf(m *measurement) reports.Ledger {
 	a := m.outcome.Attempts
 	ledger := reports.Ledger{Intents: int64(m.outcome.Intents), Attempts: a.Total, Acked: a.Acked, Refused: a.Refused,
-		TimedOut: a.TimedOut, Errored: a.Errored, Balanced: m.balanced}
+		TimedOut: a.TimedOut, Errored: a.Errored, Balanced: len(m.doubts.books) == 0, DuplicatesDropped: m.outcome.DuplicatesDropped}
 	if m.sheet != nil {
 		judged(&ledger, m.sheet)
+		ledger.RowsAfterSettle = &m.settled
 		for i := range ledger.Worst {
 			ledger.Worst[i].RunNumber = uint64(m.runNumber)
 		}
@@ -159,6 +165,7 @@ func judged(ledger *reports.Ledger, s *audit.Sheet) {
 	ledger.Fates = fatesOf(&s.Fates)
 	ledger.DoubleCounted, ledger.Phantom = &s.DoubleCounted, &s.Phantom
 	ledger.WrongVerdict, ledger.WrongPayload, ledger.FalseDuplicate = &s.WrongVerdict, &s.WrongPayload, s.FalseDuplicates
+	ledger.FilteredRows, ledger.Conflicts, ledger.CapRowsDropped = &s.FilteredRows, &s.Conflicts, &s.CapRowsDropped
 	ledger.Verdicts = map[string]int64{}
 	for verdict, n := range s.Verdicts {
 		if n > 0 {
@@ -166,7 +173,9 @@ func judged(ledger *reports.Ledger, s *audit.Sheet) {
 		}
 	}
 	ledger.Money = []reports.Money{}
+	ledger.AmountsOverflowed = false
 	for _, m := range s.Money {
+		ledger.AmountsOverflowed = ledger.AmountsOverflowed || m.Overflowed
 		ledger.Money = append(ledger.Money, reports.Money{
 			Currency: m.Currency.String(), PartnerCount: m.PartnerCount, RecordedCount: m.RecordedCount, MissingCount: m.MissingCount,
 			SurplusCount: m.SurplusCount, LeftOutCount: m.LeftOutCount, PartnerMicros: int64(m.PartnerMicros), RecordedMicros: int64(m.RecordedMicros),
@@ -183,7 +192,10 @@ func worstOf(s *audit.Sheet) []reports.LostPostback {
 		entry := reports.LostPostback{
 			Index: int64(lost.Index), ClickID: lost.ClickID, TxID: lost.TxID, Event: lost.Event.String(), Partner: s.Partners[lost.Partner].Name,
 			Fate: lost.Fate.String(), DueNs: lost.DueNs, LastStatus: lost.LastStatus, Attempts: lost.Attempts,
-			PayoutMicros: int64(lost.Payout), Currency: lost.Currency.String(),
+			PayoutMicros: int64(lost.Payout), Currency: lost.Currency.String(), LastOutcome: lost.LastOutcome.String(),
+		}
+		if lost.Fate == audit.FateLostAfterAck {
+			entry.AckNs = &lost.AckNs
 		}
 		if lost.Fate == audit.FateLostAtPartner {
 			entry.Reason = lost.Reason.String()
@@ -209,8 +221,9 @@ func capsOf(sheet *audit.Sheet, routed bool, pollNs int64) *reports.Caps {
 		w := &sheet.Caps[i]
 		billed := w.BilledOvershoot()
 		caps.BilledOvershoot += billed
-		caps.BilledOvershootMax = max(caps.BilledOvershootMax, billed)
-		caps.BilledOvershootMaxPct = max(caps.BilledOvershootMaxPct, percentOf(billed, w.Cap))
+		if pct := percentOf(billed, w.Cap); pct > caps.BilledOvershootMaxPct || pct == caps.BilledOvershootMaxPct && billed > caps.BilledOvershootMax {
+			caps.BilledOvershootMax, caps.BilledOvershootMaxPct = billed, pct
+		}
 		caps.Undershoot += w.Undershoot()
 		traffic := percentOf(w.TrafficOvershoot(), w.Cap)
 		trafficSum += traffic

@@ -94,17 +94,17 @@ func TestRates(t *testing.T) {
 	p := planOf(t, "--rate", "100", "--duration", "10s")
 	for name, c := range map[string]struct {
 		outcome           loadgen.Outcome
+		acked             int64
+		lastDue           time.Duration
 		offered, achieved float64
 	}{
-		"whole":       {loadgen.Outcome{Intents: 1000, Duration: 9990 * time.Millisecond}, 100, 90},
-		"with a tail": {loadgen.Outcome{Intents: 1000, Duration: 20 * time.Second}, 100, 45},
-		"interrupted": {loadgen.Outcome{Intents: 300, Duration: 3 * time.Second, Interrupted: true}, 100, 300},
-		"at once":     {loadgen.Outcome{Interrupted: true}, 0, 0},
+		"whole":       {loadgen.Outcome{Intents: 1000, Duration: 9990 * time.Millisecond}, 900, 9990 * time.Millisecond, 100, 90},
+		"with a tail": {loadgen.Outcome{Intents: 1000, Duration: 20 * time.Second}, 900, 9990 * time.Millisecond, 100, 45},
+		"interrupted": {loadgen.Outcome{Intents: 300, Duration: 4 * time.Second, Interrupted: true}, 300, 3 * time.Second, 100, 75},
+		"at once":     {loadgen.Outcome{Interrupted: true}, 0, 0, 0, 0},
 	} {
-		if c.offered != 0 {
-			c.outcome.Attempts.Acked = 900
-		}
-		if offered, achieved := p.rates(&c.outcome); offered != c.offered || achieved != c.achieved {
+		m := &measurement{outcome: &c.outcome, acked: c.acked, lastDue: c.lastDue}
+		if offered, achieved := p.rates(m); offered != c.offered || achieved != c.achieved {
 			t.Errorf("%s: offered %v/s, achieved %v/s", name, offered, achieved)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 
 func auditCommand() *cobra.Command {
 	var ledger, columns string
+	var secure connection
 	command := &cobra.Command{
 		Use:   "audit DIR --ledger URL|FILE",
 		Short: "judge a finished run by a ledger that came later",
@@ -28,15 +29,17 @@ DIR/result.json is replaced; the latencies stay. It can be repeated.`,
   postbench audit run1 --ledger export.csv --columns click_id=cid,txid=tx,payout=sum,recorded_unix_ns=created_at`,
 		Args: exactly("DIR"),
 		RunE: func(command *cobra.Command, args []string) error {
-			return auditRun(command.Context(), args[0], ledger, columns, command.OutOrStdout())
+			return auditRun(command.Context(), args[0], ledger, columns, secure, command.OutOrStdout())
 		},
 	}
 	command.Flags().StringVar(&ledger, "ledger", "", "the server's rows: `URL|FILE`, NDJSON, or CSV when the file ends in .csv")
 	command.Flags().StringVar(&columns, "columns", "", "`LIST` of the columns of a CSV ledger, such as click_id=cid,payout=sum")
+	command.Flags().StringVar(&secure.caFile, "ca", "", "PEM `FILE` of the certificate authority of the ledger's server")
+	command.Flags().BoolVar(&secure.insecure, "insecure", false, "do not verify the ledger server's certificate")
 	return command
 }
 
-func auditRun(ctx context.Context, dir, ledger, columnText string, stdout io.Writer) error {
+func auditRun(ctx context.Context, dir, ledger, columnText string, secure connection, stdout io.Writer) error {
 	if ledger == "" {
 		return errors.New("audit needs --ledger URL|FILE")
 	}
@@ -55,7 +58,11 @@ func auditRun(ctx context.Context, dir, ledger, columnText string, stdout io.Wri
 	if len(result.Variants) != 1 || len(result.Variants[0].Rounds) != 1 {
 		return fmt.Errorf("%s is not the result of one run", filepath.Join(dir, resultFile))
 	}
-	sheet, err := m.judge(ctx, dir, ledger, columns)
+	config, err := secure.tlsConfig()
+	if err != nil {
+		return err
+	}
+	sheet, err := m.judge(ctx, dir, loadgen.NewLedger(ledger, columns, m.runID(), newHTTPClient(config)))
 	if err != nil {
 		return err
 	}
@@ -83,7 +90,7 @@ func columnsOf(ledger, text string) (audit.Columns, error) {
 }
 
 // judge reads the ledger once: a finished run has nothing to wait for.
-func (m *manifest) judge(ctx context.Context, dir, where string, columns audit.Columns) (*audit.Sheet, error) {
+func (m *manifest) judge(ctx context.Context, dir string, ledger loadgen.Ledger) (*audit.Sheet, error) {
 	generator, err := m.generator()
 	if err != nil {
 		return nil, err
@@ -94,10 +101,15 @@ func (m *manifest) judge(ctx context.Context, dir, where string, columns audit.C
 	}
 	defer state.Close()
 	judge := audit.NewJudge(m.auditConfig(generator, state.Cells))
-	if _, err := loadgen.NewLedger(where, columns, runID(generator), newHTTPClient(nil)).Read(ctx, judge.Row); err != nil {
+	if _, err := ledger.Read(ctx, judge.Row); err != nil {
 		return nil, err
 	}
-	return judge.Sheet(), nil
+	sheet := judge.Sheet()
+	if judge.Rows() == 0 && sheet.FilteredRows > 0 {
+		return nil, fmt.Errorf("none of the ledger's %d rows belongs to this run (seed %d, run number %d): is it the right export?",
+			sheet.FilteredRows, m.Spec.Seed, m.Spec.RunNumber)
+	}
+	return sheet, nil
 }
 
 // apply replaces the judge's part of a result.
@@ -105,7 +117,7 @@ func (m *manifest) apply(result *reports.Result, sheet *audit.Sheet) {
 	v := result.Variants[0]
 	judged(&v.Ledger, sheet)
 	reasons := slices.Clone(m.Invalid)
-	for _, imbalance := range imbalances(sheet, m.Attempts, v.Ledger.Intents) {
+	for _, imbalance := range imbalances(sheet, m.Attempts, m.AckedAttempts, v.Ledger.Intents) {
 		reasons = append(reasons, "books do not balance: "+imbalance)
 	}
 	v.Ledger.Balanced, v.Validity = len(reasons) == len(m.Invalid), validityOf(reasons)

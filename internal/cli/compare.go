@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -184,9 +183,9 @@ func compare(ctx context.Context, f *compareFlags, stdout, stderr io.Writer) err
 	defer dir.discard()
 	f.settings.bootID, f.settings.stderr = machine.Read().BootID, stderr
 	c := &comparison{plan: p, settings: &f.settings, dir: dir, rounds: f.rounds, stdout: stdout, stderr: stderr}
-	runs, err := c.play(ctx, list)
-	if err != nil {
-		return err
+	runs, playErr := c.play(ctx, list)
+	if len(runs) == 0 {
+		return playErr
 	}
 	result, err := p.result(runs, &f.settings)
 	if err != nil {
@@ -197,6 +196,9 @@ func compare(ctx context.Context, f *compareFlags, stdout, stderr io.Writer) err
 	verdict := c.print(result)
 	if err := dir.keepResult(result); err != nil {
 		return &exitError{code: exitInvalid, err: err}
+	}
+	if playErr != nil {
+		return invalid("only %d of %d rounds are complete: %w", complete(runs, len(list)), f.rounds, playErr)
 	}
 	return verdict
 }
@@ -210,31 +212,43 @@ type comparison struct {
 	stdout, stderr io.Writer
 }
 
-// play plays all rounds. An interrupt ends it with the rounds that are
-// complete; the one that is cut short counts only where there is no other.
+// play plays all rounds. An interrupt or an error ends it with the rounds that
+// every variant has completed; a round that was cut short is kept only where
+// there is no other.
 func (c *comparison) play(ctx context.Context, list []contender) ([]reports.Variant, error) {
 	fmt.Fprintf(c.stderr, "%d rounds of %v each, %s, %d variants\n", c.rounds, c.plan.duration(), c.plan.scenario.Name, len(list))
 	var runs []reports.Variant
 	for round := range uint32(c.rounds) {
+		var whole []reports.Variant
 		for i := range list {
 			played, err := c.round(ctx, round, &list[i])
-			interrupted := ctx.Err() != nil
-			switch {
-			case interrupted && len(runs) > 0:
-				return runs, nil
-			case err != nil:
-				return nil, err
+			whole = append(whole, played...)
+			if err == nil && ctx.Err() == nil {
+				continue
 			}
-			if runs = append(runs, played...); interrupted {
-				return runs, nil
+			if len(runs) == 0 && err == nil {
+				runs = whole
 			}
+			return runs, err
 		}
+		runs = append(runs, whole...)
 	}
 	return runs, nil
 }
 
-// round plays one round of one variant, again if the machine spoilt it. All
-// tries are kept; only the last one counts.
+// complete is how many rounds every variant has.
+func complete(runs []reports.Variant, variants int) int {
+	counted := 0
+	for i := range runs {
+		if runs[i].Rounds[0].Counted {
+			counted++
+		}
+	}
+	return counted / variants
+}
+
+// round plays one round of one variant, again if the machine alone spoilt it.
+// All tries are kept; only the last one counts.
 func (c *comparison) round(ctx context.Context, round uint32, who *contender) ([]reports.Variant, error) {
 	var played []reports.Variant
 	for try := 0; ; try++ {
@@ -246,7 +260,7 @@ func (c *comparison) round(ctx context.Context, round uint32, who *contender) ([
 			return nil, err
 		}
 		m.variant = who.name
-		again := len(m.invalid) > 0 && m.balanced && try < maxRepeats && ctx.Err() == nil
+		again := m.doubts.worthRepeating() && try < maxRepeats && ctx.Err() == nil
 		m.counted = !again
 		v := c.plan.described(m, &who.composition)
 		played = append(played, v)
@@ -254,7 +268,7 @@ func (c *comparison) round(ctx context.Context, round uint32, who *contender) ([
 		if !again {
 			return played, nil
 		}
-		fmt.Fprintf(c.stdout, "round %d of %s was spoilt and is repeated: %s\n", round+1, who.name, strings.Join(m.invalid, "; "))
+		fmt.Fprintf(c.stdout, "round %d of %s was spoilt and is repeated: %s\n", round+1, who.name, strings.Join(m.doubts.machine, "; "))
 	}
 }
 
@@ -291,16 +305,4 @@ func (p *plan) provenance(r *reports.Result) string {
 	return fmt.Sprintf("components  %s\nrun         scenario %s, profile %s, seed %d, epoch %d\nmade with   %s, commit %s, on %d CPUs of %s",
 		strings.Join(parts, ", "), r.Scenario.Name, r.Profile.Name, r.Seed, r.EpochUnixS,
 		r.Tool.Go, shortCommit(r.Tool.Commit), r.Machine.CPUs, r.Machine.Model)
-}
-
-// keepResult writes the result of a comparison, which has no state to keep.
-func (d *outDir) keepResult(result reports.Result) error {
-	if !d.own {
-		return nil
-	}
-	if err := reports.WriteFile(filepath.Join(d.path, resultFile), result); err != nil {
-		return err
-	}
-	d.kept = true
-	return nil
 }

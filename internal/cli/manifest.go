@@ -9,6 +9,7 @@ import (
 
 	"github.com/postbench/postbench/internal/intent"
 	"github.com/postbench/postbench/loadgen/audit"
+	"github.com/postbench/postbench/reports"
 )
 
 // Names of the files in a run's --out directory.
@@ -23,20 +24,21 @@ const manifestSchema = "postbench.run/v1"
 // manifest is what `audit` needs, beside the cells, to judge a finished run
 // again: everything that the intents are a function of and what was observed.
 type manifest struct {
-	Schema       string          `json:"schema"`
-	Spec         intent.Spec     `json:"spec"`
-	ClicksFile   string          `json:"clicks_file,omitempty"`
-	ClicksSHA256 string          `json:"clicks_sha256,omitempty"`
-	Carries      []audit.Carries `json:"carries"`
-	StartUnixNs  int64           `json:"start_unix_ns"`
-	WarmupNs     int64           `json:"warmup_ns"`
-	MaxAttemptNs int64           `json:"max_attempt_ns"`
-	ClockKnown   bool            `json:"clock_known"`
-	ClockAddNs   int64           `json:"clock_add_ns"`
-	ClosedSeenNs []int64         `json:"closed_seen_ns,omitempty"`
-	RouterPollNs int64           `json:"router_poll_ns,omitempty"` // mean
-	Attempts     int64           `json:"attempts"`
-	Invalid      []string        `json:"invalid,omitempty"` // for reasons that no ledger can lift
+	Schema        string          `json:"schema"`
+	Spec          intent.Spec     `json:"spec"`
+	ClicksFile    string          `json:"clicks_file,omitempty"`
+	ClicksSHA256  string          `json:"clicks_sha256,omitempty"`
+	Carries       []audit.Carries `json:"carries"`
+	StartUnixNs   int64           `json:"start_unix_ns"`
+	WarmupNs      int64           `json:"warmup_ns"`
+	MaxAttemptNs  int64           `json:"max_attempt_ns"`
+	ClockKnown    bool            `json:"clock_known"`
+	ClockAddNs    int64           `json:"clock_add_ns"`
+	ClosedSeenNs  []int64         `json:"closed_seen_ns,omitempty"`
+	RouterPollNs  int64           `json:"router_poll_ns,omitempty"` // mean
+	Attempts      int64           `json:"attempts"`
+	AckedAttempts int64           `json:"acked_attempts"`
+	Invalid       []string        `json:"invalid,omitempty"` // for reasons that no ledger can lift
 }
 
 func saveManifest(dir string, p *plan, m *measurement) error {
@@ -45,7 +47,7 @@ func saveManifest(dir string, p *plan, m *measurement) error {
 	record := manifest{
 		Schema: manifestSchema, Spec: spec, ClicksFile: p.clicks.path, ClicksSHA256: p.clicks.sha256, Carries: p.carries(),
 		StartUnixNs: m.outcome.Start.UnixNano(), WarmupNs: int64(p.warmup), MaxAttemptNs: int64(p.grace),
-		ClockKnown: m.clock.known, ClockAddNs: m.clock.offset.AddNs, Attempts: m.outcome.Attempts.Total, Invalid: m.beforehand,
+		ClockKnown: m.clock.known, ClockAddNs: m.clock.offset.AddNs, Attempts: m.outcome.Attempts.Total, AckedAttempts: m.outcome.Attempts.Acked, Invalid: m.doubts.lasting(),
 	}
 	if m.caps != nil {
 		record.ClosedSeenNs, record.RouterPollNs = m.caps.ClosedSeenNs, m.caps.PollPeriod.MeanNs()
@@ -54,7 +56,7 @@ func saveManifest(dir string, p *plan, m *measurement) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", manifestFile, err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, manifestFile), append(text, '\n'), 0o600); err != nil {
+	if err := reports.ReplaceFile(filepath.Join(dir, manifestFile), append(text, '\n')); err != nil {
 		return fmt.Errorf("write %s: %w", manifestFile, err)
 	}
 	return nil
@@ -64,7 +66,7 @@ func loadManifest(dir string) (*manifest, error) {
 	path := filepath.Join(dir, manifestFile)
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("%s is not the --out directory of a run: %w", dir, err)
+		return nil, fmt.Errorf("%s holds no run that can be audited (replays cannot): %w", dir, err)
 	}
 	var m manifest
 	decoder := json.NewDecoder(bytes.NewReader(text))
@@ -100,3 +102,6 @@ func (m *manifest) auditConfig(generator *intent.Generator, cells []audit.Cell) 
 		ClockKnown: m.ClockKnown, ClockOffsetNs: m.ClockAddNs, MaxAttemptNs: m.MaxAttemptNs, ClosedSeenNs: m.ClosedSeenNs,
 	}
 }
+
+// runID names the run to the server's ledger.
+func (m *manifest) runID() string { return runName(m.Spec.Seed, m.Spec.RunNumber) }

@@ -3,11 +3,11 @@ package cli
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/postbench/postbench/internal/intent"
@@ -42,14 +42,16 @@ type measurement struct {
 	sheet      *audit.Sheet         // nil without a ledger
 	partners   []audit.PartnerSheet // intents and attempts are known without a ledger too
 	counted    bool
-	balanced   bool
+	doubts     doubts
+	acked      int64         // intents of which an attempt was acked
+	lastDue    time.Duration // due time of the last intent that was released
+	inMemory   bool          // the server's data lay on a file system in memory
+	settled    int64         // rows that came after the ledger had settled
 	caps       *loadgen.CapObservation
 	clock      clockState
 	clientCPUS float64
 	serverCPUS float64 // negative = not known
 	components []reports.Component
-	invalid    []string // all reasons
-	beforehand []string // those of them that hold whatever a ledger says
 }
 
 // clockState says whether the ledger's times can be held against ours.
@@ -96,9 +98,7 @@ func (p *plan) measure(ctx context.Context, round uint32, to *target, set *setti
 	if err := p.play(ctx, round, generator, state.Cells, to, set, m); err != nil {
 		return nil, err
 	}
-	if err := p.judge(ctx, generator, state.Cells, to, set, m); err != nil {
-		return nil, &exitError{code: exitInvalid, err: err}
-	}
+	p.judge(ctx, generator, state.Cells, to, set, m)
 	return m, nil
 }
 
@@ -128,9 +128,10 @@ func (p *plan) preflight(ctx context.Context, generator *intent.Generator, to *t
 	if to.ledger == "" {
 		return nil
 	}
+	ours := p.ownRows(generator)
 	taken := int64(0)
 	_, err = loadgen.NewLedger(to.ledger, to.columns, runID(generator), to.client).Read(ctx, func(row *audit.Row) {
-		if _, owner := generator.Find(row.ClickID, row.TxID); owner == intent.ThisRun {
+		if ours(row) {
 			taken++
 		}
 	})
@@ -143,10 +144,28 @@ func (p *plan) preflight(ctx context.Context, generator *intent.Generator, to *t
 	return nil
 }
 
+// ownRows tells rows that a run would take for its own. An older conversion of
+// one of the user's own clicks is none: the judge leaves it out by its time.
+func (p *plan) ownRows(generator *intent.Generator) func(*audit.Row) bool {
+	if p.clicks.list == nil {
+		return func(row *audit.Row) bool {
+			_, owner := generator.Find(row.ClickID, row.TxID)
+			return owner == intent.ThisRun
+		}
+	}
+	txIDs := intent.NewCodec(generator.Spec().Seed, intent.DomainTx)
+	return func(row *audit.Row) bool {
+		run, _, ok := txIDs.Decode(row.TxID)
+		return ok && run == generator.Spec().RunNumber
+	}
+}
+
 // runID names a run to the server's ledger.
 func runID(generator *intent.Generator) string {
-	return fmt.Sprintf("%d-%d", generator.Spec().Seed, generator.Spec().RunNumber)
+	return runName(generator.Spec().Seed, generator.Spec().RunNumber)
 }
+
+func runName(seed uint64, runNumber uint32) string { return fmt.Sprintf("%d-%d", seed, runNumber) }
 
 // measureClock compares the clocks. A server without /clock is no error:
 // recorded latencies are then not printed.
@@ -207,13 +226,15 @@ func (p *plan) play(ctx context.Context, round uint32, generator *intent.Generat
 	if to.caps != "" {
 		m.routed(<-seen, set.stderr)
 	}
-	m.spoilt(m.outcome.Invalid(environment)...)
+	m.doubts.machine = m.outcome.Invalid(environment)
+	m.doubts.imbalance(m.outcome.Imbalances())
+	for i := range cells[:m.outcome.Intents] {
+		m.lastDue = max(m.lastDue, time.Duration(cells[i].DueNs))
+		if cells[i].Acked > 0 {
+			m.acked++
+		}
+	}
 	return nil
-}
-
-// spoilt notes reasons that no ledger can lift.
-func (m *measurement) spoilt(reasons ...string) {
-	m.invalid, m.beforehand = append(m.invalid, reasons...), append(m.beforehand, reasons...)
 }
 
 // maxCapFailures is the share of the router's looks at the caps that may fail
@@ -266,29 +287,23 @@ func (p *plan) loadConfig(round uint32, generator *intent.Generator, cells []aud
 	}, nil
 }
 
-// judge waits for the ledger and closes the books.
-func (p *plan) judge(ctx context.Context, generator *intent.Generator, cells []audit.Cell, to *target, set *settings, m *measurement) error {
-	m.balanced = true
+// judge waits for the ledger and closes the books. A ledger that cannot be read
+// or does not settle takes the fates away, not the latencies.
+func (p *plan) judge(ctx context.Context, generator *intent.Generator, cells []audit.Cell, to *target, set *settings, m *measurement) {
+	config := p.auditConfig(generator, cells, m)
+	m.partners = audit.NewJudge(config).Sheet().Partners
 	if to.ledger == "" || p.replay != nil {
-		m.partners = audit.NewJudge(p.auditConfig(generator, cells, m)).Sheet().Partners
-		return nil
+		return
 	}
 	ledger := loadgen.NewLedger(to.ledger, to.columns, runID(generator), to.client)
-	judge, err := p.drain(ctx, ledger, p.auditConfig(generator, cells, m), set, m)
-	if errors.Is(err, loadgen.ErrDrain) {
-		m.invalid = append(m.invalid, err.Error())
-		return nil
-	}
+	drained, err := p.drain(ctx, ledger, config, set, m)
 	if err != nil {
-		return fmt.Errorf("the run is over, its ledger cannot be judged: %w", err)
+		m.doubts.ledger = append(m.doubts.ledger, "no fates: "+err.Error())
+		return
 	}
-	m.sheet = judge.Sheet()
+	m.sheet, m.settled = drained.Judge.Sheet(), drained.RowsAfterSettle
 	m.partners = m.sheet.Partners
-	for _, imbalance := range imbalances(m.sheet, m.outcome.Attempts.Total, int64(m.outcome.Intents)) {
-		m.balanced = false
-		m.invalid = append(m.invalid, "books do not balance: "+imbalance)
-	}
-	return nil
+	m.doubts.imbalance(imbalances(m.sheet, m.outcome.Attempts.Total, m.outcome.Attempts.Acked, int64(m.outcome.Intents)))
 }
 
 // sayAfter is how long a ledger may settle before people are told why nothing
@@ -297,23 +312,26 @@ const sayAfter = 3 * time.Second
 
 // drain waits for the ledger to settle. A run that was interrupted already
 // waits nonetheless; an interrupt that comes now ends the wait, not the report.
-func (p *plan) drain(ctx context.Context, ledger loadgen.Ledger, config audit.Config, set *settings, m *measurement) (*audit.Judge, error) {
+func (p *plan) drain(ctx context.Context, ledger loadgen.Ledger, config audit.Config, set *settings, m *measurement) (loadgen.Drained, error) {
 	say := time.AfterFunc(sayAfter, func() { fmt.Fprintln(set.stderr, "note: the run is over, its ledger has yet to settle") })
 	defer say.Stop()
 	if m.outcome.Interrupted {
 		ctx = context.WithoutCancel(ctx)
 	}
-	judge, err := loadgen.Drain{Settle: set.settle, Max: set.drainMax}.Judge(ctx, ledger, config)
+	drained, err := loadgen.Drain{Settle: set.settle, Max: set.drainMax}.Judge(ctx, ledger, config)
 	if err == nil || ctx.Err() == nil {
-		return judge, err
+		return drained, err
 	}
-	m.invalid = append(m.invalid, "interrupted before the ledger had settled")
+	m.doubts.ledger = append(m.doubts.ledger, "interrupted before the ledger had settled")
 	return loadgen.Drain{Max: set.drainMax}.Judge(context.WithoutCancel(ctx), ledger, config)
 }
 
-// imbalances holds the judge's books against the loop's attempts and intents.
-func imbalances(sheet *audit.Sheet, attempts, intents int64) []string {
-	list := sheet.Imbalances
+// imbalances holds the judge's books against the loop's.
+func imbalances(sheet *audit.Sheet, attempts, acked, intents int64) []string {
+	list := slices.Clone(sheet.Imbalances)
+	if sheet.AckedAttempts != acked {
+		list = append(list, fmt.Sprintf("%d acked attempts in the cells, %d in the loop", sheet.AckedAttempts, acked))
+	}
 	if sheet.Attempts != attempts {
 		list = append(list, fmt.Sprintf("%d attempts in the cells, %d in the loop", sheet.Attempts, attempts))
 	}

@@ -6,14 +6,11 @@ import (
 	"fmt"
 	"io"
 	"net/url"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/postbench/postbench/internal/machine"
-	"github.com/postbench/postbench/internal/proc"
 	"github.com/postbench/postbench/internal/strictyaml"
 	"github.com/postbench/postbench/refserver"
 	"github.com/postbench/postbench/reports"
@@ -208,112 +205,13 @@ func clockOf(ledger string) string {
 	return address.Scheme + "://" + address.Host + "/clock"
 }
 
-// measureAt measures the composition in a server of its own, or the target
-// when there is none. The run's memory is kept at statePath, or nowhere for
-// longer than the measurement when that is empty.
-func measureAt(ctx context.Context, p *plan, round uint32, c *refserver.Composition, to *target, set *settings, dir *outDir, statePath string) (*measurement, error) {
-	scratch, err := dir.scratch()
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(scratch)
-	if statePath == "" {
-		statePath = filepath.Join(scratch, stateFile)
-	}
-	if c == nil {
-		return p.measure(ctx, round, to, set, statePath)
-	}
-	s, own, err := startServer(ctx, *c, scratch, set.stderr)
-	if err != nil {
-		return nil, err
-	}
-	m, err := p.measure(ctx, round, own, set, statePath)
-	stopErr := s.stop(context.WithoutCancel(ctx))
-	switch {
-	case stopErr == nil:
-		return m, err
-	case err != nil:
-		return nil, fmt.Errorf("%w; %w", err, stopErr)
-	}
-	m.spoilt(stopErr.Error())
-	return m, nil
-}
-
 // described adds what the architecture says of itself.
 func (p *plan) described(m *measurement, c *refserver.Composition) reports.Variant {
 	v := p.variant(m)
 	if c != nil {
-		v.Durability = c.Durability()
+		v.Durability = m.durability(c)
 		v.Composition = reports.Composition{Front: c.Front, Answer: c.Answer, Buffer: c.Buffer, Uplink: c.Uplink,
 			Attribution: c.Attribution, Caps: c.Caps, Log: c.Log, Edges: c.Edges}
 	}
 	return v
-}
-
-// outDir is where a run keeps its files: the user's --out, or a private
-// directory that is removed.
-type outDir struct {
-	path string
-	temp *proc.RunDir
-	own  bool // path is the user's
-	made bool // and was not there before
-	kept bool
-}
-
-// openOut makes a new directory; an old run is never written over.
-func openOut(path string) (*outDir, error) {
-	temp, err := proc.NewRunDir(os.TempDir())
-	if err != nil {
-		return nil, fmt.Errorf("make a run directory: %w", err)
-	}
-	d := &outDir{path: temp.Path(), temp: temp}
-	if path == "" {
-		return d, nil
-	}
-	for _, name := range []string{resultFile, manifestFile, stateFile} {
-		if _, err := os.Stat(filepath.Join(path, name)); err == nil {
-			temp.Close()
-			return nil, fmt.Errorf("--out: %s already holds a run (%s); name another directory", path, name)
-		}
-	}
-	_, err = os.Stat(path)
-	made := errors.Is(err, os.ErrNotExist)
-	if err := os.MkdirAll(path, 0o755); err != nil {
-		temp.Close()
-		return nil, fmt.Errorf("--out: %w", err)
-	}
-	d.path, d.own, d.made = path, true, made
-	return d, nil
-}
-
-func (d *outDir) statePath() string { return filepath.Join(d.path, stateFile) }
-
-// scratch makes a directory for one measurement.
-func (d *outDir) scratch() (string, error) { return os.MkdirTemp(d.temp.Path(), "round-") }
-
-// keep writes the result whole, or nothing.
-func (d *outDir) keep(p *plan, m *measurement, result reports.Result) error {
-	if !d.own {
-		return nil
-	}
-	if err := saveManifest(d.path, p, m); err != nil {
-		return err
-	}
-	if err := reports.WriteFile(filepath.Join(d.path, resultFile), result); err != nil {
-		return err
-	}
-	d.kept = true
-	return nil
-}
-
-// discard removes everything that was not kept.
-func (d *outDir) discard() {
-	if d.own && !d.kept {
-		os.Remove(d.statePath())
-		os.Remove(filepath.Join(d.path, manifestFile))
-	}
-	if d.made && !d.kept {
-		os.Remove(d.path) // only if it is empty
-	}
-	d.temp.Close()
 }

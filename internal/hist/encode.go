@@ -55,8 +55,8 @@ func DecodeV2(s string, censored int64) (*Histogram, error) {
 		return h, nil
 	}
 	h.minNs, h.maxNs = hdr.Min(), hdr.Max()
-	if h.minNs < LowestNs || h.maxNs > HighestNs && !hdr.ValuesAreEquivalent(h.maxNs, HighestNs) {
-		return nil, fmt.Errorf("decode histogram: %w: it holds values from %d to %d ns", ErrEncoding, h.minNs, h.maxNs)
+	if h.maxNs > HighestNs && !hdr.ValuesAreEquivalent(h.maxNs, HighestNs) {
+		return nil, fmt.Errorf("decode histogram: %w: it holds values up to %d ns", ErrEncoding, h.maxNs)
 	}
 	h.maxNs = min(h.maxNs, HighestNs)
 	return h, nil

@@ -15,8 +15,7 @@ import (
 )
 
 const (
-	// LowestNs and HighestNs bound what is recorded: 1 µs to 1 h.
-	LowestNs  = 1_000
+	// HighestNs bounds what is recorded: 0 to 1 h.
 	HighestNs = 3_600_000_000_000
 
 	// SignificantDigits holds over the whole range: a percentile is never below
@@ -27,8 +26,8 @@ const (
 	// sums of many of them stay far away from overflow.
 	MaxCount = 1 << 40
 
-	// unitNs is the width of the finest bucket. With LowestNs here instead,
-	// buckets would be 512 ns wide up to 1 ms, which is an error of 0.5 % at
+	// unitNs is the width of the finest bucket, so that values up to 2 µs, 0
+	// included, are kept exactly. With 1 µs here instead, buckets would be 512 ns wide up to 1 ms, which is an error of 0.5 % at
 	// 100 µs and of half the value at 1 µs. One nanosecond keeps three digits
 	// everywhere, for 264 KiB a histogram instead of 192 KiB.
 	unitNs = 1
@@ -44,6 +43,7 @@ type Histogram struct {
 	minNs, maxNs int64 // 0 while nothing is recorded
 	censored     int64
 	clamped      int64
+	clampedLow   int64
 }
 
 // New returns an empty histogram. It takes 264 KiB.
@@ -51,22 +51,23 @@ func New() *Histogram {
 	return &Histogram{hdr: hdrhistogram.New(unitNs, HighestNs, SignificantDigits)}
 }
 
-// Record adds one latency in nanoseconds. A value below LowestNs, negative ones
-// included, counts as LowestNs: nothing that is measured here is that fast. A
-// value above HighestNs counts as HighestNs and in Clamped. Record does not
+// Record adds one latency in nanoseconds. 0 is a latency like any other: that
+// of a wait that did not happen. A negative value counts as 0 and in
+// ClampedLow, one above HighestNs as HighestNs and in Clamped. Record does not
 // allocate.
 func (h *Histogram) Record(ns int64) {
 	switch {
-	case ns < LowestNs:
-		ns = LowestNs
+	case ns < 0:
+		ns = 0
+		h.clampedLow++
 	case ns > HighestNs:
 		ns = HighestNs
 		h.clamped++
 	}
+	h.widen(ns, ns)
 	if err := h.hdr.RecordValue(ns); err != nil {
 		panic("BUG: hist: record: " + err.Error())
 	}
-	h.widen(ns, ns)
 }
 
 // RecordCensored adds an entry that never ended: it is slower than every
@@ -76,19 +77,21 @@ func (h *Histogram) RecordCensored() { h.censored++ }
 // Merge adds everything in o to h and leaves o as it was. The result equals one
 // histogram that recorded both inputs.
 func (h *Histogram) Merge(o *Histogram) {
+	if o.Count() > 0 {
+		h.widen(o.minNs, o.maxNs)
+	}
 	if dropped := h.hdr.Merge(o.hdr); dropped != 0 {
 		panic(fmt.Sprintf("BUG: hist: merge dropped %d entries", dropped))
 	}
 	h.censored += o.censored
 	h.clamped += o.clamped
-	if o.Count() > 0 {
-		h.widen(o.minNs, o.maxNs)
-	}
+	h.clampedLow += o.clampedLow
 }
 
-// widen stretches the exact minimum and maximum over a range just recorded.
+// widen stretches the exact minimum and maximum over a range about to be
+// recorded.
 func (h *Histogram) widen(minNs, maxNs int64) {
-	if h.minNs == 0 || minNs < h.minNs {
+	if h.Count() == 0 || minNs < h.minNs {
 		h.minNs = minNs
 	}
 	h.maxNs = max(h.maxNs, maxNs)
@@ -103,6 +106,10 @@ func (h *Histogram) Censored() int64 { return h.censored }
 // Clamped is the number of entries above HighestNs. A run with any is invalid:
 // its upper percentiles are too low. It is not part of the encoding.
 func (h *Histogram) Clamped() int64 { return h.clamped }
+
+// ClampedLow is the number of entries below 0, which came from a clock that
+// went back or from two clocks. It is not part of the encoding.
+func (h *Histogram) ClampedLow() int64 { return h.clampedLow }
 
 // MinNs is the exact smallest recorded value, 0 if there is none. After
 // DecodeV2 it is the lower edge of the lowest bucket, within 0.1 %.

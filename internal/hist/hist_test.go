@@ -22,13 +22,13 @@ func samples(name string, n int) []int64 {
 	for i := range out {
 		switch name {
 		case "low end":
-			out[i] = LowestNs + rng.Int64N(4_000)
+			out[i] = rng.Int64N(4_000)
 		case "around 100 µs":
 			out[i] = 90_000 + rng.Int64N(20_000)
 		case "lognormal":
-			out[i] = min(LowestNs+int64(1e6*math.Exp(2*rng.NormFloat64())), HighestNs)
+			out[i] = min(int64(1e6*math.Exp(2*rng.NormFloat64())), HighestNs)
 		case "whole range":
-			out[i] = LowestNs + rng.Int64N(HighestNs-LowestNs+1)
+			out[i] = rng.Int64N(HighestNs + 1)
 		case "one value":
 			out[i] = 123_456_789
 		}
@@ -85,7 +85,7 @@ func TestPercentileHitsTheExactRank(t *testing.T) {
 	for _, n := range []int64{1, 3, 7, 100, 999, 1_000, 1_001} {
 		values := make([]int64, n)
 		for i := range values {
-			values[i] = int64(LowestNs * math.Pow(1.02, float64(i)))
+			values[i] = int64(1_000 * math.Pow(1.02, float64(i)))
 		}
 		h := record(values)
 		for milli := int64(0); milli <= 100_000; milli += 25 {
@@ -177,16 +177,15 @@ func TestCensored(t *testing.T) {
 }
 
 func TestClamping(t *testing.T) {
-	tests := []struct{ ns, wantNs, wantClamped int64 }{
-		{math.MinInt64, LowestNs, 0},
-		{-1, LowestNs, 0},
-		{0, LowestNs, 0},
-		{LowestNs - 1, LowestNs, 0},
-		{LowestNs, LowestNs, 0},
-		{LowestNs + 1, LowestNs + 1, 0},
-		{HighestNs, HighestNs, 0},
-		{HighestNs + 1, HighestNs, 1},
-		{math.MaxInt64, HighestNs, 1},
+	tests := []struct{ ns, wantNs, wantLow, wantClamped int64 }{
+		{math.MinInt64, 0, 1, 0},
+		{-1, 0, 1, 0},
+		{0, 0, 0, 0},
+		{1, 1, 0, 0},
+		{999, 999, 0, 0},
+		{HighestNs, HighestNs, 0, 0},
+		{HighestNs + 1, HighestNs, 0, 1},
+		{math.MaxInt64, HighestNs, 0, 1},
 	}
 	for _, tt := range tests {
 		h := record([]int64{tt.ns})
@@ -194,8 +193,9 @@ func TestClamping(t *testing.T) {
 		if h.MinNs() != tt.wantNs || h.MaxNs() != tt.wantNs || h.MeanNs() != tt.wantNs || p50 != tt.wantNs || !ok {
 			t.Errorf("Record(%d): min %d max %d mean %d p50 %d, want %d", tt.ns, h.MinNs(), h.MaxNs(), h.MeanNs(), p50, tt.wantNs)
 		}
-		if h.Count() != 1 || h.Clamped() != tt.wantClamped {
-			t.Errorf("Record(%d): count %d, clamped %d, want 1, %d", tt.ns, h.Count(), h.Clamped(), tt.wantClamped)
+		if h.Count() != 1 || h.Clamped() != tt.wantClamped || h.ClampedLow() != tt.wantLow {
+			t.Errorf("Record(%d): count %d, clamped %d and %d low, want 1, %d, %d", tt.ns, h.Count(), h.Clamped(), h.ClampedLow(),
+				tt.wantClamped, tt.wantLow)
 		}
 	}
 }
@@ -207,7 +207,7 @@ func TestMergeOfShardsEqualsOneHistogram(t *testing.T) {
 	for i := range shards {
 		shards[i] = New()
 	}
-	for i, v := range append(samples("lognormal", 20_000), HighestNs+1, 2*HighestNs, 0) {
+	for i, v := range append(samples("lognormal", 20_000), HighestNs+1, 2*HighestNs, 0, -1) {
 		for _, h := range []*Histogram{whole, shards[i%(shardCount-1)]} { // the last shard stays empty
 			h.Record(v)
 			if i%100 == 0 {
@@ -219,8 +219,9 @@ func TestMergeOfShardsEqualsOneHistogram(t *testing.T) {
 		merged.Merge(s)
 	}
 	requireEqual(t, merged, whole)
-	if merged.Clamped() != 2 || merged.Censored() != 201 {
-		t.Errorf("clamped %d, censored %d; want 2, 201", merged.Clamped(), merged.Censored())
+	if merged.Clamped() != 2 || merged.ClampedLow() != 1 || merged.MinNs() != 0 || merged.Censored() != 201 {
+		t.Errorf("clamped %d and %d low, censored %d, min %d; want 2, 1, 201, 0",
+			merged.Clamped(), merged.ClampedLow(), merged.Censored(), merged.MinNs())
 	}
 
 	merged.Reset()
@@ -230,15 +231,27 @@ func TestMergeOfShardsEqualsOneHistogram(t *testing.T) {
 // requireEqual compares everything that a histogram tells.
 func requireEqual(t *testing.T, got, want *Histogram) {
 	t.Helper()
-	type figures struct{ count, censored, clamped, min, mean, max int64 }
+	type figures struct{ count, censored, clamped, clampedLow, min, mean, max int64 }
 	of := func(h *Histogram) figures {
-		return figures{h.Count(), h.Censored(), h.Clamped(), h.MinNs(), h.MeanNs(), h.MaxNs()}
+		return figures{h.Count(), h.Censored(), h.Clamped(), h.ClampedLow(), h.MinNs(), h.MeanNs(), h.MaxNs()}
 	}
 	if of(got) != of(want) {
 		t.Errorf("got %+v, want %+v", of(got), of(want))
 	}
 	if !got.hdr.Equals(want.hdr) {
 		t.Error("the buckets differ")
+	}
+}
+
+// A minimum of 0 is a minimum, not the lack of one.
+func TestZeroStaysTheMinimum(t *testing.T) {
+	zero, late := record([]int64{0, 5_000}), record([]int64{7_000})
+	late.Merge(zero)
+	late.Record(6_000)
+	for name, h := range map[string]*Histogram{"recorded": zero, "merged": late} {
+		if p1, ok := h.Percentile(1); h.MinNs() != 0 || p1 != 0 || !ok {
+			t.Errorf("%s: min %d, p1 %d, want 0", name, h.MinNs(), p1)
+		}
 	}
 }
 

@@ -45,8 +45,9 @@ type Cell struct {
 const (
 	// Released: the intent became due; without it the run ended before.
 	Released uint8 = 1 << iota
-	// FirstAcked: the first attempt was acked.
-	FirstAcked
+	// Unanswered: some attempt timed out or lost its connection, so that the
+	// server may have taken it all the same.
+	Unanswered
 )
 
 // Marks of a Cell that the judge sets.
@@ -67,17 +68,16 @@ func (c *Cell) Dispatched(atNs int64) {
 	c.Attempts = saturate(c.Attempts)
 }
 
-// Ended notes the end of an attempt. first says whether it was the intent's
-// first one.
-func (c *Cell) Ended(atNs int64, outcome intent.Outcome, status int, first bool) {
+// Ended notes the end of an attempt.
+func (c *Cell) Ended(atNs int64, outcome intent.Outcome, status int) {
 	if atNs >= c.LastEndNs {
 		c.LastEndNs, c.LastOutcome, c.LastStatus = atNs, uint8(outcome), uint16(status)
 	}
+	if outcome == intent.TimedOut || outcome == intent.Errored {
+		c.Flags |= Unanswered
+	}
 	if outcome != intent.Acked {
 		return
-	}
-	if first {
-		c.Flags |= FirstAcked
 	}
 	if c.Acked == 0 || atNs < c.AckNs {
 		c.AckNs = atNs
@@ -109,10 +109,7 @@ func (c *Cell) addVerdict(v intent.Verdict) { c.Verdicts |= uint8(intent.SetOf(v
 
 // mayHaveRow reports whether the server acked the intent or may have taken it:
 // a refusal is an answer, a timeout or a lost connection is not.
-func (c *Cell) mayHaveRow() bool {
-	last := intent.Outcome(c.LastOutcome)
-	return c.Acked > 0 || c.Attempts > 0 && (last == intent.TimedOut || last == intent.Errored)
-}
+func (c *Cell) mayHaveRow() bool { return c.Acked > 0 || c.Flags&Unanswered != 0 }
 
 // forgetLedger clears what an earlier judgement wrote, so that a run can be
 // judged again.

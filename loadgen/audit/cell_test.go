@@ -63,24 +63,24 @@ func snake(name string) string {
 func TestCellAttempts(t *testing.T) {
 	var c Cell
 	c.Dispatched(10)
-	c.Ended(20, intent.TimedOut, 0, true)
+	c.Ended(20, intent.TimedOut, 0)
 	c.GaveUp(intent.ReasonTimedOut)
-	if want := (Cell{DispatchedNs: 10, LastEndNs: 20, Attempts: 1, LastOutcome: uint8(intent.TimedOut), Reason: uint8(intent.ReasonTimedOut)}); c != want {
+	if want := (Cell{DispatchedNs: 10, LastEndNs: 20, Attempts: 1, Flags: Unanswered, LastOutcome: uint8(intent.TimedOut), Reason: uint8(intent.ReasonTimedOut)}); c != want {
 		t.Errorf("after a timeout: %+v, want %+v", c, want)
 	}
 	c.Dispatched(30)
-	c.Ended(50, intent.Acked, 201, false)
+	c.Ended(50, intent.Acked, 201)
 	c.GaveUp(intent.RunEnded) // too late: it was acked
-	if want := (Cell{DispatchedNs: 10, AckNs: 50, LastEndNs: 50, Attempts: 2, Acked: 1, LastStatus: 201}); c != want {
+	if want := (Cell{DispatchedNs: 10, AckNs: 50, LastEndNs: 50, Attempts: 2, Acked: 1, Flags: Unanswered, LastStatus: 201}); c != want {
 		t.Errorf("after an ack: %+v, want %+v", c, want)
 	}
-	c.Ended(40, intent.Acked, 200, true) // reported later, ended earlier
-	if want := (Cell{DispatchedNs: 10, AckNs: 40, LastEndNs: 50, Attempts: 2, Acked: 2, LastStatus: 201, Flags: FirstAcked}); c != want {
+	c.Ended(40, intent.Acked, 200) // reported later, ended earlier
+	if want := (Cell{DispatchedNs: 10, AckNs: 40, LastEndNs: 50, Attempts: 2, Acked: 2, LastStatus: 201, Flags: Unanswered}); c != want {
 		t.Errorf("after an earlier ack: %+v, want %+v", c, want)
 	}
 	for range 300 {
 		c.Dispatched(60)
-		c.Ended(60, intent.Acked, 200, false)
+		c.Ended(60, intent.Acked, 200)
 	}
 	if c.Attempts != MaxAttempts || c.Acked != MaxAttempts || c.AckNs != 40 || c.DispatchedNs != 10 || c.LastEndNs != 60 {
 		t.Errorf("after 300 more: %+v", c)

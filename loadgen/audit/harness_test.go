@@ -151,7 +151,7 @@ func (h *history) play(index uint64, outcomes ...intent.Outcome) {
 	for attempt, outcome := range outcomes {
 		beganNs := cell.DueNs + int64(attempt)*10*msNs
 		cell.Dispatched(beganNs)
-		cell.Ended(beganNs+5*msNs, outcome, 200, attempt == 0)
+		cell.Ended(beganNs+5*msNs, outcome, 200)
 		if outcome != intent.Acked {
 			cell.GaveUp(intent.ReasonRefused)
 		}

@@ -314,13 +314,15 @@ func TestAllFound(t *testing.T) {
 	if !j.AllFound() {
 		t.Error("waits for an intent that the server refused")
 	}
-	h.play(h.muteSale(), intent.TimedOut) // the server may have taken it
-	j = NewJudge(h.cfg)
-	for _, row := range h.rows {
-		take(row)
-	}
-	if j.AllFound() {
-		t.Error("does not wait for an intent that timed out")
+	for _, outcomes := range [][]intent.Outcome{{intent.TimedOut}, {intent.Errored}, {intent.TimedOut, intent.Refused}, {intent.Refused, intent.Errored}} {
+		h.play(h.muteSale(), outcomes...) // the server may have taken it
+		j = NewJudge(h.cfg)
+		for _, row := range h.rows {
+			take(row)
+		}
+		if j.AllFound() {
+			t.Errorf("does not wait for an intent whose attempts ended with %v", outcomes)
+		}
 	}
 }
 

@@ -42,7 +42,7 @@ func (r *recorder) result(h *hit, result *lib.Result) {
 
 	cell := &r.cfg.Cells[result.Seq]
 	cell.Dispatched(dispatchedNs)
-	cell.Ended(endNs, outcome, int(result.Code), true)
+	cell.Ended(endNs, outcome, int(result.Code))
 	if _, _, reason := r.policy.Next(0, outcome, int(result.Code)); reason != intent.NoReason {
 		cell.GaveUp(reason)
 	}
