@@ -1,6 +1,7 @@
 package loadgen
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -101,6 +102,9 @@ type Drain struct {
 	// Settle ends the wait when no new row came for so long while the ledger
 	// answered and reported no backlog. 0 takes the first reading as it is.
 	Settle time.Duration
+	// Quiet is how long nothing may change once everything is found; 0 means
+	// 1 s. It is never longer than Settle.
+	Quiet time.Duration
 	// Max makes the run invalid when it is reached.
 	Max time.Duration
 }
@@ -124,7 +128,7 @@ var ErrDrain = errors.New("the ledger did not come to rest")
 //
 //   - While rows are awaited (audit.Judge.AllFound is false), the ledger is at
 //     rest when nothing changed for Settle.
-//   - Once all are found, nothing may change for the shorter of Settle and 1 s:
+//   - Once all are found, nothing may change for the shorter of Settle and Quiet:
 //     a row too many may come long after the last one that is awaited. After
 //     as long again, one last reading is taken and judged, whatever it holds
 //     too many; it does not count if it fails, has a backlog or lacks rows.
@@ -134,7 +138,7 @@ var ErrDrain = errors.New("the ledger did not come to rest")
 func (d Drain) Judge(ctx context.Context, ledger Ledger, cfg audit.Config) (Drained, error) {
 	began := time.Now()
 	lastAnswer, lastChange := began, began
-	lastRows, atRest, quiet := int64(-1), false, min(d.Settle, maxQuiet)
+	lastRows, atRest, quiet := int64(-1), false, min(d.Settle, cmp.Or(d.Quiet, maxQuiet))
 	for poll := ledgerPollFirst; ; poll = min(2*poll, ledgerPollMax) {
 		judge := audit.NewJudge(cfg)
 		backlog, err := ledger.Read(ctx, judge.Row)

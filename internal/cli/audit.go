@@ -72,7 +72,7 @@ func auditRun(ctx context.Context, dir, ledger, columnText string, secure connec
 	}
 	fmt.Fprint(stdout, reports.Summary(result.Variants[0]))
 	if !result.Variants[0].Validity.Valid() {
-		return invalid("the measurement cannot be trusted, see validity above")
+		return untrusted(&result.Variants[0])
 	}
 	return nil
 }
@@ -108,6 +108,10 @@ func (m *manifest) judge(ctx context.Context, dir string, ledger loadgen.Ledger)
 	if judge.Rows() == 0 && sheet.FilteredRows > 0 {
 		return nil, fmt.Errorf("none of the ledger's %d rows belongs to this run (seed %d, run number %d): is it the right export?",
 			sheet.FilteredRows, m.Spec.Seed, m.Spec.RunNumber)
+	}
+	if older := judge.OlderRows(); older > 0 {
+		return nil, fmt.Errorf("%d rows of this run number were recorded before the run began: it was played before; give every run at one server its own --run-number",
+			older)
 	}
 	return sheet, nil
 }

@@ -3,6 +3,9 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"strings"
+
+	"github.com/postbench/postbench/reports"
 )
 
 // The exit codes of every command (DESIGN §7).
@@ -26,6 +29,11 @@ func (e *exitError) Unwrap() error { return e.err }
 // invalid makes an error that ends the program with exit code 4.
 func invalid(format string, args ...any) error {
 	return &exitError{code: exitInvalid, err: fmt.Errorf(format, args...)}
+}
+
+// untrusted is the end of a measurement that says nothing about the server.
+func untrusted(v *reports.Variant) error {
+	return invalid("%s cannot be trusted: %s", v.Name, strings.Join(v.Validity.Reasons, "; "))
 }
 
 // exitCode is the program's exit code for an error. Errors are bad input

@@ -66,7 +66,7 @@ func loadManifest(dir string) (*manifest, error) {
 	path := filepath.Join(dir, manifestFile)
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("%s holds no run that can be audited (replays cannot): %w", dir, err)
+		return nil, fmt.Errorf("%s is not the --out directory of a run that can be audited: %w", dir, err)
 	}
 	var m manifest
 	decoder := json.NewDecoder(bytes.NewReader(text))

@@ -119,18 +119,24 @@ func (p *plan) preflight(ctx context.Context, generator *intent.Generator, to *t
 			return err
 		}
 	}
-	if to.caps != "" {
-		router := loadgen.Router{URL: to.caps, Offers: generator.Spec().Offers, Client: to.client}
-		if err := router.Check(ctx); err != nil {
-			return err
-		}
+	if err := p.checkLedger(ctx, generator, to); err != nil {
+		return err
 	}
+	if to.caps == "" {
+		return nil
+	}
+	router := loadgen.Router{URL: to.caps, Offers: generator.Spec().Offers, Client: to.client}
+	return router.Check(ctx)
+}
+
+// checkLedger refuses a ledger that cannot be read or already holds the run.
+func (p *plan) checkLedger(ctx context.Context, generator *intent.Generator, to *target) error {
 	if to.ledger == "" {
 		return nil
 	}
 	ours := p.ownRows(generator)
 	taken := int64(0)
-	_, err = loadgen.NewLedger(to.ledger, to.columns, runID(generator), to.client).Read(ctx, func(row *audit.Row) {
+	_, err := loadgen.NewLedger(to.ledger, to.columns, runID(generator), to.client).Read(ctx, func(row *audit.Row) {
 		if ours(row) {
 			taken++
 		}
@@ -318,7 +324,7 @@ func (p *plan) drain(ctx context.Context, ledger loadgen.Ledger, config audit.Co
 	if m.outcome.Interrupted {
 		ctx = context.WithoutCancel(ctx)
 	}
-	drained, err := loadgen.Drain{Settle: set.settle, Max: set.drainMax}.Judge(ctx, ledger, config)
+	drained, err := loadgen.Drain{Settle: set.settle, Quiet: set.quiet, Max: set.drainMax}.Judge(ctx, ledger, config)
 	if err == nil || ctx.Err() == nil {
 		return drained, err
 	}

@@ -124,7 +124,7 @@ func run(ctx context.Context, f *runFlags, stdout, stderr io.Writer) error {
 		return &exitError{code: exitInvalid, err: err}
 	}
 	if !result.Variants[0].Validity.Valid() {
-		return invalid("the measurement cannot be trusted, see validity above")
+		return untrusted(&result.Variants[0])
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ type settings struct {
 	engine   string
 	settle   time.Duration
 	drainMax time.Duration
+	quiet    time.Duration // see loadgen.Drain; 0 = its default
 	observe  func(total time.Duration) loadgen.Observe
 	stderr   io.Writer
 	bootID   string

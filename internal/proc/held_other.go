@@ -11,3 +11,6 @@ func dieWithParent(*syscall.SysProcAttr) {}
 // awaitExit cannot be done here: darwin's waitid returns for a merely stopped
 // process too (golang/go#19314).
 func awaitExit(int) bool { return false }
+
+// lowerPriority has no effect here: priorities belong to processes.
+func lowerPriority(int) {}

@@ -84,6 +84,9 @@ type Spec struct {
 	Args []string // arguments, without the program itself
 	Env  []string // "KEY=value", added to this process's environment; the last of a key wins
 	Dir  string   // working directory; "" means this process's
+	// Nice is how much lower than this process's the child's scheduling priority
+	// is (Linux; elsewhere it has no effect).
+	Nice int
 	// Log receives the child's stderr; nil means nowhere. Its errors are
 	// ignored, because a full disk must not end a server. It must not block: the
 	// child would stand still with it.
@@ -165,8 +168,8 @@ func (c *Child) awaitReady(ctx context.Context, timeout time.Duration) error {
 // death signal to the thread that forked, not to the process (golang/go#27505):
 // were this thread to end, the child would be killed under a living parent.
 func (c *Child) keep(spec Spec, started chan<- error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
+	runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
+	lowerPriority(spec.Nice)
 	err := c.launch(spec)
 	started <- err
 	if err != nil {

@@ -63,7 +63,7 @@ type Judge struct {
 // counts per intent, and both must agree.
 type rowCounts struct {
 	ours, identities, repeats, phantoms, filtered int64
-	billable, doubleCounted                       int64
+	billable, doubleCounted, older                int64
 }
 
 // NewJudge clears earlier judgements from the cells and returns a judge.
@@ -97,6 +97,9 @@ func (j *Judge) Row(row *Row) {
 	case j.olderUse(row):
 		j.rows.filtered++
 	default:
+		if j.before(row, ownClickSlackNs) {
+			j.rows.older++
+		}
 		j.ours(&j.cfg.Cells[index], row)
 	}
 }
@@ -247,6 +250,10 @@ func (j *Judge) checkPayload(cell *Cell, row *Row) {
 // may have taken without an answer in time, has a row other than duplicate and
 // conflict: nothing more needs to be waited for.
 func (j *Judge) AllFound() bool { return j.missing == 0 }
+
+// OlderRows is how many rows of this run's identities were recorded before the
+// run began: its run number was played before.
+func (j *Judge) OlderRows() int64 { return j.rows.older }
 
 // Rows is how many rows were taken, those of other runs left out.
 func (j *Judge) Rows() int64 { return j.rows.ours + j.rows.phantoms }

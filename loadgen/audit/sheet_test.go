@@ -346,3 +346,17 @@ func TestImbalancesAreSeen(t *testing.T) {
 		}
 	}
 }
+
+// A run number that was played before would make old rows look like new ones.
+func TestOlderRows(t *testing.T) {
+	h := flawless(t)
+	old := h.of(h.sale())
+	old.RecordedUnixNs = h.cfg.StartUnixNs - 2*ownClickSlackNs
+	j := NewJudge(h.cfg)
+	for _, row := range h.rows {
+		j.Row(&row)
+	}
+	if j.OlderRows() != 1 {
+		t.Errorf("%d older rows, want 1", j.OlderRows())
+	}
+}
