@@ -307,7 +307,13 @@ func (p *plan) provenance(r *reports.Result) string {
 			parts = append(parts, text)
 		}
 	}
-	return fmt.Sprintf("components  %s\nrun         scenario %s, profile %s, seed %d, epoch %d\nmade with   %s, commit %s, on %d CPUs of %s",
-		strings.Join(parts, ", "), r.Scenario.Name, r.Profile.Name, r.Seed, r.EpochUnixS,
+	books := "balance in every round"
+	for _, v := range r.Variants {
+		if !v.Ledger.Balanced {
+			books = "of " + v.Name + " do not balance: a bug of postbench"
+		}
+	}
+	return fmt.Sprintf("books       %s\ncomponents  %s\nrun         scenario %s, profile %s, seed %d, epoch %d\nmade with   %s, commit %s, on %d CPUs of %s",
+		books, strings.Join(parts, ", "), r.Scenario.Name, r.Profile.Name, r.Seed, r.EpochUnixS,
 		r.Tool.Go, shortCommit(r.Tool.Commit), r.Machine.CPUs, r.Machine.Model)
 }

@@ -32,7 +32,9 @@ and /pb/signed, and serves /ledger, /offers/{offer_id}/cap, /clock,
 		Example: `  # a server with its data below ./data
   postbench serve --variant monolith --addr 127.0.0.1:8080 --data ./data
 
-  # tell it the clicks, offers and keys of a scenario, then play it
+  # from another terminal: tell it the clicks, offers and keys of a scenario, then
+  # play it; every further run needs its own --run-number, and with --caps an
+  # empty --data, since caps are judged from an empty offer
   postbench run --target http://127.0.0.1:8080 --scenario smoke \
       --populate http://127.0.0.1:8080/population \
       --ledger http://127.0.0.1:8080/ledger --caps http://127.0.0.1:8080`,

@@ -37,14 +37,15 @@ func TestServe(t *testing.T) {
 	server, url := serve(t, data)
 	args := func(url, number string) []string {
 		return []string{"run", "--target", url, "--scenario", "smoke", "--duration", "1s", "--run-number", number,
-			"--populate", url + "/population", "--ledger", url + "/ledger", "--caps", url}
+			"--populate", url + "/population", "--ledger", url + "/ledger"}
 	}
-	p := play(t, args(url, "0")...)
+	p := play(t, append(args(url, "0"), "--caps", url)...)
 	got := sheet(t, &p.result.Variants[0])
 	if got["recorded"] == 0 || got["recorded"]+got["rejected"] != p.result.Variants[0].Ledger.Intents {
 		t.Errorf("%v", got)
 	}
 	oneLine(t, postbench(t, args(url, "0")...), 2, "raise --run-number")
+	oneLine(t, postbench(t, append(args(url, "1"), "--caps", url)...), 2, "towards its cap")
 	oneLine(t, postbench(t, "serve", "--variant", "monolith", "--addr", strings.TrimPrefix(url, "http://"), "--data", t.TempDir()), 2, "address already in use")
 	recorded := rows(t, url)
 	stop(t, server)
