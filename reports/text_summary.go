@@ -82,8 +82,12 @@ func latencySection(v *Variant) string {
 	if !v.Latency.ServiceRefused.Empty() {
 		add("service, refused", &v.Latency.ServiceRefused)
 	}
-	add("delivery", &v.Latency.Delivery)
-	add("recorded", &v.Latency.Recorded)
+	if !v.Latency.Delivery.Empty() {
+		add("delivery", &v.Latency.Delivery)
+	}
+	if !v.Latency.Recorded.Empty() {
+		add("recorded", &v.Latency.Recorded)
+	}
 	add("lag_generator", &v.Latency.LagGenerator)
 	add("lag_queue", &v.Latency.LagQueue)
 	return grid(rows, 1, 0) + clockText(v)

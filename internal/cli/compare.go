@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -189,6 +190,9 @@ func compare(ctx context.Context, f *compareFlags, stdout, stderr io.Writer) err
 	f.settings.quiet = ownServerQuiet
 	c := &comparison{plan: p, settings: &f.settings, dir: dir, rounds: f.rounds, stdout: stdout, stderr: stderr}
 	runs, playErr := c.play(ctx, list)
+	if len(runs) == 0 && playErr == nil {
+		return nothingCompared()
+	}
 	if len(runs) == 0 {
 		return playErr
 	}
@@ -205,7 +209,14 @@ func compare(ctx context.Context, f *compareFlags, stdout, stderr io.Writer) err
 	if playErr != nil {
 		return invalid("only %d of %d rounds are complete: %w", complete(runs, len(list)), f.rounds, playErr)
 	}
+	if verdict == nil && len(result.Variants) < len(list) {
+		return nothingCompared()
+	}
 	return verdict
+}
+
+func nothingCompared() error {
+	return &exitError{code: exitInconclusive, err: errors.New("interrupted before every variant had a round: nothing was compared")}
 }
 
 // comparison is one compare under way.
@@ -273,8 +284,12 @@ func (c *comparison) round(ctx context.Context, round uint32, who *contender) ([
 		if !again {
 			return played, nil
 		}
-		fmt.Fprintf(c.stdout, "round %d of %s was spoilt and is repeated: %s\n", round+1, who.name, strings.Join(m.doubts.machine, "; "))
+		fmt.Fprint(c.stdout, spoiltText(round+1, who.name, m.doubts.machine))
 	}
+}
+
+func spoiltText(round uint32, name string, reasons []string) string {
+	return fmt.Sprintf("round %d of %s was spoilt and is repeated: %s\n", round, name, strings.Join(reasons, "; "))
 }
 
 // print shows the table and the sentence and says whether to believe them.

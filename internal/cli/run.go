@@ -123,6 +123,9 @@ func run(ctx context.Context, f *runFlags, stdout, stderr io.Writer) error {
 	if err := dir.keep(p, m, result); err != nil {
 		return &exitError{code: exitInvalid, err: err}
 	}
+	if dir.own && m.sheet == nil && p.replay == nil {
+		fmt.Fprintf(stderr, "note: account for it later with: postbench audit %s --ledger FILE\n", dir.path)
+	}
 	if !result.Variants[0].Validity.Valid() {
 		return untrusted(&result.Variants[0])
 	}
@@ -163,6 +166,8 @@ func (f *runFlags) check() error {
 		return errors.New("--variant starts a server of its own: leave out --target and --url")
 	case f.settings.engine != engineNative && f.settings.engine != engineVegeta:
 		return errors.New(strictyaml.Unknown("engine", f.settings.engine, []string{engineNative, engineVegeta}))
+	case f.replay.file != "" && (f.own.template != nil || f.own.path != ""):
+		return errors.New("--replay sends the recorded paths and queries: give --target http://host:port without a path")
 	case f.ledger != "" && f.replay.file != "":
 		return errors.New("--replay sends recorded postbacks, whose rows cannot be told from older ones: leave out --ledger")
 	}

@@ -46,7 +46,7 @@ func (t *traffic) register(flags *pflag.FlagSet, defaultScenario string) {
 	flags.Uint64Var(&t.seed, "seed", 1, "seed `N`: equal seed, run number and epoch give byte-identical requests")
 	flags.Uint32Var(&t.runNumber, "run-number", 0, "number `N` of this run; a server must see each number only once")
 	flags.Int64Var(&t.epoch, "epoch", 0, "`UNIX_S` that signatures and clicks count from (default: now)")
-	flags.StringVar(&t.clicks, "clicks", "", "`FILE` of your own click ids, one a line or CSV with click_id,offer_id")
+	flags.StringVar(&t.clicks, "clicks", "", "`FILE` of your own click ids, one a line, or CSV with click_id,offer_id (offers of the scenario)")
 	t.given = flags.Changed
 }
 
