@@ -76,7 +76,7 @@ func run(name string, round int, p95Us, lost, overshoot int64) Variant {
 			Drops:  map[string]int64{"timed_out": lost}, QueueDepth: ptr(int64(round))}},
 		Ledger: ledger(lost),
 		Caps: &Caps{Offers: 2, BilledOvershoot: overshoot, BilledOvershootMax: overshoot, BilledOvershootMaxPct: float64(overshoot),
-			TrafficOvershootMeanPct: ptr(2.5), TrafficOvershootMaxPct: ptr(5.), Undershoot: 1, VisibleP95Us: ptr(21000.), RouterPollUs: 20000},
+			TrafficOvershootMeanPct: ptr(2.5), TrafficOvershootMaxPct: ptr(5.), Undershoot: ptr(int64(1)), VisibleP95Us: ptr(21000.), RouterPollUs: 20000},
 		Stages: []Stage{{Name: "attribution", MeanUs: 400, P90ToP99MeanUs: 900}},
 		Resources: Resources{ServerCPUS: ptr(1.5), ClientCPUS: ptr(0.5), ServerGCStopMaxUs: ptr(float64(100 * round)), AllocsPerRequest: ptr(12.),
 			RSSMaxBytes: ptr(int64(64 << 20)), UDPKernelDrops: ptr(int64(1))},

@@ -144,10 +144,10 @@ func mergeCaps(list []*Caps) *Caps {
 			merged.BilledOvershootMax, merged.BilledOvershootMaxPct = c.BilledOvershootMax, c.BilledOvershootMaxPct
 		}
 		merged.TrafficOvershootMaxPct = larger(merged.TrafficOvershootMaxPct, c.TrafficOvershootMaxPct)
-		merged.Undershoot += c.Undershoot
 		merged.VisibleP95Us = larger(merged.VisibleP95Us, c.VisibleP95Us)
 		merged.RouterPollUs = max(merged.RouterPollUs, c.RouterPollUs)
 	}
+	merged.Undershoot = sumKnown(list, func(c *Caps) *int64 { return c.Undershoot })
 	// The mean over all offers of all rounds, so each round weighs as many.
 	sum := sumKnown(list, func(c *Caps) *float64 {
 		if c.TrafficOvershootMeanPct == nil {

@@ -165,7 +165,7 @@ type Caps struct {
 	BilledOvershootMaxPct   float64  `json:"billed_overshoot_max_pct"`   // the same window's
 	TrafficOvershootMeanPct *float64 `json:"traffic_overshoot_mean_pct"` // nil: no router watched the caps
 	TrafficOvershootMaxPct  *float64 `json:"traffic_overshoot_max_pct"`
-	Undershoot              int64    `json:"undershoot"`     // refused as over cap although room remained at the end
+	Undershoot              *int64   `json:"undershoot"`     // refused as over cap although room remained at the end; nil: no cap status showed that the offers were empty at the start
 	VisibleP95Us            *float64 `json:"visible_p95_us"` // cap reached until the router saw it, p95; of several rounds: the slowest round's
 	RouterPollUs            float64  `json:"router_poll_us"`
 }

@@ -260,7 +260,7 @@ func capsSection(v *Variant) string {
 		{"caps", "worst", "worst %", "mean %", "all"},
 		{"  billed overshoot", fmt.Sprint(c.BilledOvershootMax), percent(c.BilledOvershootMaxPct / 100), "", fmt.Sprint(c.BilledOvershoot)},
 		{"  traffic overshoot", "", pct(c.TrafficOvershootMaxPct), pct(c.TrafficOvershootMeanPct), ""},
-		{"  undershoot", "", "", "", fmt.Sprint(c.Undershoot)},
+		{"  undershoot", "", "", "", countText(c.Undershoot)},
 	}
 	note := fmt.Sprintf("%d capped offers judged", c.Offers)
 	if len(countedRounds(v.Rounds)) > 1 {

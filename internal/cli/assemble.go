@@ -217,6 +217,7 @@ func capsOf(sheet *audit.Sheet, routed bool, pollNs int64) *reports.Caps {
 	caps := &reports.Caps{Offers: len(sheet.Caps), RouterPollUs: float64(pollNs) / 1e3}
 	visible := hist.New()
 	var trafficSum, trafficMax float64
+	var undershoot int64
 	for i := range sheet.Caps {
 		w := &sheet.Caps[i]
 		billed := w.BilledOvershoot()
@@ -224,7 +225,7 @@ func capsOf(sheet *audit.Sheet, routed bool, pollNs int64) *reports.Caps {
 		if pct := percentOf(billed, w.Cap); pct > caps.BilledOvershootMaxPct || pct == caps.BilledOvershootMaxPct && billed > caps.BilledOvershootMax {
 			caps.BilledOvershootMax, caps.BilledOvershootMaxPct = billed, pct
 		}
-		caps.Undershoot += w.Undershoot()
+		undershoot += w.Undershoot()
 		traffic := percentOf(w.TrafficOvershoot(), w.Cap)
 		trafficSum += traffic
 		trafficMax = max(trafficMax, traffic)
@@ -232,9 +233,10 @@ func capsOf(sheet *audit.Sheet, routed bool, pollNs int64) *reports.Caps {
 			visible.Record(w.VisibleNs)
 		}
 	}
-	if !routed {
+	if !routed { // then nobody looked whether the offers were empty, either
 		return caps
 	}
+	caps.Undershoot = &undershoot
 	mean := trafficSum / float64(caps.Offers)
 	caps.TrafficOvershootMeanPct, caps.TrafficOvershootMaxPct = &mean, &trafficMax
 	if ns, ok := visible.Percentile(95); ok {

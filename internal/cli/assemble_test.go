@@ -28,7 +28,7 @@ func TestCapsOf(t *testing.T) {
 	}{
 		"no ledger":        {nil, true, "none"},
 		"no capped offers": {&audit.Sheet{}, true, "none"},
-		"no router":        {sheet, false, "offers 2 billed 10 max 10 (10 %) under 3"},
+		"no router":        {sheet, false, "offers 2 billed 10 max 10 (10 %)"},
 		"a router":         {sheet, true, "offers 2 billed 10 max 10 (10 %) under 3 traffic mean 7.5 max 15 visible 20000"},
 	} {
 		if got := capsText(capsOf(c.sheet, c.routed, 20e6)); got != c.want {
@@ -44,7 +44,10 @@ func capsText(c *reports.Caps) string {
 		return "none"
 	}
 	text := "offers " + num(float64(c.Offers)) + " billed " + num(float64(c.BilledOvershoot)) + " max " + num(float64(c.BilledOvershootMax)) +
-		" (" + num(c.BilledOvershootMaxPct) + " %) under " + num(float64(c.Undershoot))
+		" (" + num(c.BilledOvershootMaxPct) + " %)"
+	if c.Undershoot != nil {
+		text += " under " + num(float64(*c.Undershoot))
+	}
 	if c.TrafficOvershootMeanPct != nil {
 		text += " traffic mean " + num(*c.TrafficOvershootMeanPct) + " max " + num(*c.TrafficOvershootMaxPct)
 	}

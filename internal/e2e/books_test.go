@@ -47,7 +47,9 @@ func sheet(t *testing.T, v *reports.Variant) map[string]int64 {
 	}
 	if v.Caps != nil {
 		add("billed_overshoot", v.Caps.BilledOvershoot)
-		add("undershoot", v.Caps.Undershoot)
+		if v.Caps.Undershoot != nil {
+			add("undershoot", *v.Caps.Undershoot)
+		}
 	}
 	return counts
 }
