@@ -12,7 +12,7 @@ import (
 
 // Limits of the timeline.
 const (
-	maxOpenSeconds = 128       // seconds that keep a histogram, 264 KiB each
+	maxOpenSeconds = 64        // seconds that keep a histogram, 264 KiB each: the heap of a long run stays small
 	maxSeconds     = 24 * 3600 // entries of a timeline; the last one takes all that is due later
 )
 
@@ -56,8 +56,12 @@ func newTimeline(partners []Partner) *timeline {
 
 // patienceS bounds, in seconds, the time from due to end of a first attempt: a
 // full queue in front of it, every attempt of which times out, and its own
-// timeout.
+// timeout. A partner that opens connections as it needs them has no queue to
+// speak of.
 func (p *Partner) patienceS() float64 {
+	if p.Connections == 0 {
+		return p.Timeout.Seconds()
+	}
 	rounds := 1 + math.Ceil(float64(p.Queue)/float64(p.connectionLimit()))
 	return rounds * p.Timeout.Seconds()
 }
