@@ -13,7 +13,7 @@ help: ## say what the targets do
 build: ## build ./postbench
 	$(GO) build -buildvcs=auto -o $(BIN) .
 
-compare: build ## the main job: compare two architectures, about 90 s
+compare: build ## the main job: compare two architectures, about 100 s
 	$(BIN) compare
 
 test: ## vet and all tests; those that measure run alone, at the end
@@ -37,7 +37,7 @@ fuzz: ## every fuzz target for FUZZTIME (10s) each
 	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$pkg || exit 1; \
 	  done; done
 
-results: build ## measure every figure of RESULTS.md on this machine and write it anew, about 25 minutes
+results: build ## measure every figure of RESULTS.md on this machine and write it anew, about 16 minutes
 	$(GO) run ./internal/results -postbench $(BIN) -out RESULTS.md
 
 clean: ## remove what make built
