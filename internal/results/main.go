@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/postbench/postbench/internal/machine"
+	"github.com/postbench/postbench/reports"
 )
 
 // experiment is one section of RESULTS.md.
@@ -43,7 +43,7 @@ func experiments() []experiment {
 func main() {
 	binary := flag.String("postbench", "./postbench", "the program to measure with")
 	out := flag.String("out", "RESULTS.md", "file to write")
-	only := flag.String("only", "", "measure only this experiment and print it")
+	only := flag.String("only", "", "measure only this experiment and replace its section of the file")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -59,8 +59,12 @@ func measure(ctx context.Context, binary, out, only string) error {
 		return err
 	}
 	defer l.close()
-	var text bytes.Buffer
-	header(&text, l)
+	parts := []string{header()}
+	if only != "" {
+		if parts, err = readSections(out); err != nil {
+			return err
+		}
+	}
 	var missed []string
 	for _, e := range experiments() {
 		if only != "" && e.name != only {
@@ -73,16 +77,12 @@ func measure(ctx context.Context, binary, out, only string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", e.name, err)
 		}
-		section(&text, &e, &found)
+		parts = put(parts, section(l, &e, &found))
 		if !found.holds {
 			missed = append(missed, e.name)
 		}
 	}
-	if only != "" {
-		_, err := os.Stdout.Write(text.Bytes())
-		return err
-	}
-	if err := os.WriteFile(out, text.Bytes(), 0o644); err != nil {
+	if err := reports.ReplaceFile(out, []byte(strings.Join(parts, ""))); err != nil {
 		return err
 	}
 	if len(missed) > 0 {
@@ -91,34 +91,61 @@ func measure(ctx context.Context, binary, out, only string) error {
 	return nil
 }
 
-func header(text *bytes.Buffer, l *lab) {
-	facts := machine.Read()
-	fmt.Fprintf(text, `# Results
+func header() string {
+	return `# Results
 
-Written by `+"`make results`"+`; never edited by hand. Every figure names its command.
+Written by ` + "`make results`" + `; never edited by hand. Every section names its commands,
+the commit and the machine.
 
-| | |
-|---|---|
-| commit | %s |
-| machine | %s, %d CPUs, %d GiB, %s %s |
-| Go | %s |
-| date | %s |
-
-Client and server share this machine. Absolute times therefore say little about
+Client and server share that machine. Absolute times therefore say little about
 any other; ratios and accounts do.
 
-`, l.commit, facts.Model, facts.CPUs, facts.MemBytes>>30, facts.OS, facts.Kernel, l.goVersion, time.Now().UTC().Format("2006-01-02"))
+`
 }
 
-func section(text *bytes.Buffer, e *experiment, f *finding) {
-	fmt.Fprintf(text, "## %s\n\n%s\n\n", e.title, e.claim)
+const sectionMark = "## "
+
+// section renders an experiment with everything that its figures rest on.
+func section(l *lab, e *experiment, f *finding) string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "%s%s\n\n%s\n\n", sectionMark, e.title, e.claim)
 	for _, command := range f.commands {
-		fmt.Fprintf(text, "    %s\n", command)
+		fmt.Fprintf(&text, "    %s\n", command)
 	}
-	fmt.Fprintf(text, "\n%s\n", strings.TrimRight(f.body, "\n"))
+	facts := machine.Read()
+	fmt.Fprintf(&text, "\nCommit %s, %s, %s, %d CPUs, %d GiB, %s %s, %s.\n", l.commit, l.goVersion, facts.Model, facts.CPUs,
+		facts.MemBytes>>30, facts.OS, facts.Kernel, time.Now().UTC().Format(time.DateOnly))
+	fmt.Fprintf(&text, "\n%s\n", strings.TrimRight(f.body, "\n"))
 	if f.holds {
-		fmt.Fprintf(text, "\n**Holds.**\n\n")
-		return
+		text.WriteString("\n**Holds.**\n\n")
+	} else {
+		fmt.Fprintf(&text, "\n**Falls short:** %s.\n\n", f.short)
 	}
-	fmt.Fprintf(text, "\n**Falls short:** %s.\n\n", f.short)
+	return text.String()
+}
+
+// readSections splits an earlier file into its header and its sections.
+func readSections(path string) ([]string, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	parts := strings.Split(string(text), "\n"+sectionMark)
+	for i := range parts[1:] {
+		parts[i] += "\n"
+		parts[i+1] = sectionMark + parts[i+1]
+	}
+	return parts, nil
+}
+
+// put replaces the section of the same title, or appends a new one.
+func put(parts []string, section string) []string {
+	title, _, _ := strings.Cut(section, "\n")
+	for i := range parts {
+		if old, _, _ := strings.Cut(parts[i], "\n"); old == title {
+			parts[i] = section
+			return parts
+		}
+	}
+	return append(parts, section)
 }
