@@ -232,7 +232,7 @@ type comparison struct {
 // every variant has completed; a round that was cut short is kept only where
 // there is no other.
 func (c *comparison) play(ctx context.Context, list []contender) ([]reports.Variant, error) {
-	fmt.Fprintf(c.stderr, "%d rounds of %v each, %s, %d variants\n", c.rounds, c.plan.duration(), c.plan.scenario.Name, len(list))
+	fmt.Fprint(c.stderr, noteRounds(c.rounds, c.plan.duration(), c.plan.scenario.Name, len(list)))
 	var runs []reports.Variant
 	for round := range uint32(c.rounds) {
 		var whole []reports.Variant
@@ -280,7 +280,7 @@ func (c *comparison) round(ctx context.Context, round uint32, who *contender) ([
 		m.counted = !again
 		v := c.plan.described(m, &who.composition)
 		played = append(played, v)
-		fmt.Fprintf(c.stderr, "round %d/%d  %-34s %s\n", round+1, c.rounds, who.name, reports.RoundLine(v))
+		fmt.Fprint(c.stderr, noteRound(round+1, c.rounds, who.name, reports.RoundLine(v)))
 		if !again {
 			return played, nil
 		}

@@ -208,7 +208,7 @@ func (p *plan) play(ctx context.Context, round uint32, generator *intent.Generat
 		}
 	}
 	silent := context.AfterFunc(ctx, func() {
-		fmt.Fprintln(set.stderr, "interrupted: waiting for what is under way; a second Ctrl-C ends at once")
+		fmt.Fprint(set.stderr, noteInterrupted())
 	})
 	defer silent()
 	stealBefore, stealErr := machine.SampleCPU()
@@ -250,7 +250,7 @@ const maxCapFailures = 0.01
 
 func (m *measurement) routed(saw loadgen.CapObservation, stderr io.Writer) {
 	if float64(saw.Failures) > maxCapFailures*float64(saw.PollPeriod.Count()) {
-		fmt.Fprintf(stderr, "note: the router could not read the caps %d times: the traffic overshoot is not known\n", saw.Failures)
+		fmt.Fprint(stderr, noteCapsUnread(saw.Failures))
 		return
 	}
 	m.caps = &saw
@@ -319,7 +319,7 @@ const sayAfter = 3 * time.Second
 // drain waits for the ledger to settle. A run that was interrupted already
 // waits nonetheless; an interrupt that comes now ends the wait, not the report.
 func (p *plan) drain(ctx context.Context, ledger loadgen.Ledger, config audit.Config, set *settings, m *measurement) (loadgen.Drained, error) {
-	say := time.AfterFunc(sayAfter, func() { fmt.Fprintln(set.stderr, "note: the run is over, its ledger has yet to settle") })
+	say := time.AfterFunc(sayAfter, func() { fmt.Fprint(set.stderr, noteUnsettled()) })
 	defer say.Stop()
 	if m.outcome.Interrupted {
 		ctx = context.WithoutCancel(ctx)

@@ -91,7 +91,7 @@ func progressText(p loadgen.Progress, total time.Duration) string {
 		p99 = "-"
 	}
 	rate := 0.0
-	if s := p.Elapsed.Seconds(); s > 0 {
+	if s := min(p.Elapsed, total).Seconds(); s > 0 { // behind the end nothing is due any more
 		rate = float64(p.Intents) / s
 	}
 	left := max(0, total-p.Elapsed).Round(time.Second)

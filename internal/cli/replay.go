@@ -111,7 +111,7 @@ func (p *plan) readReplay(name string) (entries []schedule.Replayed, timed bool,
 	if format == schedule.FormatAccessLog {
 		entries, skipped, err := schedule.ParseAccessLog(name, whole)
 		if skipped > 0 {
-			p.notes = append(p.notes, fmt.Sprintf("%d lines of %s are no HTTP requests and are left out", skipped, name))
+			p.notes = append(p.notes, noteSkippedLines(skipped, name))
 		}
 		return entries, true, err
 	}

@@ -91,7 +91,7 @@ func run(ctx context.Context, f *runFlags, stdout, stderr io.Writer) error {
 		return err
 	}
 	for _, note := range p.notes {
-		fmt.Fprintln(stderr, "note:", note)
+		fmt.Fprint(stderr, note)
 	}
 	dir, err := openOut(f.out)
 	if err != nil {
@@ -118,13 +118,13 @@ func run(ctx context.Context, f *runFlags, stdout, stderr io.Writer) error {
 	result.Interrupted = ctx.Err() != nil
 	fmt.Fprint(stdout, reports.Summary(result.Variants[0]))
 	if result.Interrupted {
-		fmt.Fprintf(stdout, "interrupted: the figures are of the first %v\n", m.outcome.Duration.Round(time.Millisecond))
+		fmt.Fprint(stdout, noteCutShort(m.outcome.Duration))
 	}
 	if err := dir.keep(p, m, result); err != nil {
 		return &exitError{code: exitInvalid, err: err}
 	}
 	if dir.own && m.sheet == nil && p.replay == nil {
-		fmt.Fprintf(stderr, "note: account for it later with: postbench audit %s --ledger FILE\n", dir.path)
+		fmt.Fprint(stderr, noteAuditLater(dir.path))
 	}
 	if !result.Variants[0].Validity.Valid() {
 		return untrusted(&result.Variants[0])

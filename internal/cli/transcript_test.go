@@ -103,3 +103,9 @@ func TestDoubts(t *testing.T) {
 		t.Errorf("lasting: %s", got)
 	}
 }
+
+func TestNotes(t *testing.T) {
+	golden(t, "notes.txt", noteCapsUnread(12)+noteUnsettled()+noteInterrupted()+noteAuditLater("run1")+noteSkippedLines(3, "access.log")+
+		noteRounds(6, 3500*time.Millisecond, "mixed", 2)+noteRound(1, 6, "monolith[caps=atomic]", "p50 1.00ms   p99 2.00ms   lost 0")+
+		noteCutShort(1_234_567_890))
+}
