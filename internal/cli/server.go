@@ -27,10 +27,7 @@ const (
 )
 
 // server is a reference server that runs as a child process.
-type server struct {
-	child *proc.Child
-	dir   string
-}
+type server struct{ child *proc.Child }
 
 // startServer runs the composition in a process of its own, with everything
 // that it writes below dir.
@@ -64,7 +61,7 @@ func startServer(ctx context.Context, composition refserver.Composition, dir str
 	if to.components, err = to.askComponents(ctx); err != nil {
 		return nil, nil, errors.Join(err, child.Stop(context.WithoutCancel(ctx)))
 	}
-	return &server{child: child, dir: dir}, to, nil
+	return &server{child: child}, to, nil
 }
 
 // askComponents asks a reference server what it really runs on.

@@ -307,7 +307,7 @@ func tinyDisk(t *testing.T, kib int) string {
 	// At least three pages are used by the directory and by rounding.
 	mount := exec.CommandContext(timeoutContext(t), "mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%dk", kib+2), "tmpfs", dir)
 	if out, err := mount.CombinedOutput(); err != nil {
-		t.Skipf("cannot mount a file system here: %v: %s", err, out)
+		skip(t, "cannot mount a file system here: %v: %s", err, out)
 	}
 	t.Cleanup(func() {
 		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
@@ -320,7 +320,7 @@ func tinyDisk(t *testing.T, kib int) string {
 func TestFullStandardOutput(t *testing.T) {
 	t.Parallel()
 	if !exists("/dev/full") {
-		t.Skip("no /dev/full here")
+		skip(t, "no /dev/full here")
 	}
 	for _, args := range []string{"offers --scenario mixed", "list scenarios", "version"} {
 		o := startCommand(t, exec.Command("sh", "-c", `exec "$0" `+args+` > /dev/full`, binary)).wait()

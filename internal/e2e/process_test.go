@@ -25,7 +25,7 @@ func childrenOf(t *testing.T, pid int) []int {
 	t.Helper()
 	out, err := exec.CommandContext(timeoutContext(t), "ps", "-A", "-o", "ppid=,pid=").Output()
 	if err != nil {
-		t.Skipf("no ps to look for children with: %v", err)
+		skip(t, "no ps to look for children with: %v", err)
 	}
 	var children []int
 	for line := range strings.Lines(string(out)) {
