@@ -4,6 +4,7 @@ BIN      := ./postbench
 FUZZTIME ?= 10s
 UNITS     = $$($(GO) list ./... | grep -v /internal/e2e)
 .DEFAULT_GOAL := help
+export CGO_ENABLED := 0
 
 .PHONY: help build compare test race lint fuzz results clean
 

@@ -12,7 +12,7 @@ import (
 )
 
 func TestPresets(t *testing.T) {
-	if got := Variants(); !slices.Equal(got, []string{"monolith"}) {
+	if got := Variants(); !slices.Equal(got, []string{"edge-redis", "monolith", "redis-confirmed", "udp-batch"}) {
 		t.Errorf("variants %v", got)
 	}
 	for _, name := range Variants() {
@@ -23,7 +23,7 @@ func TestPresets(t *testing.T) {
 	}
 	got, err := LoadVariant("monolith")
 	want := Composition{Name: "monolith", Summary: got.Summary, Front: "plain", Answer: "after-commit", Buffer: "none", Uplink: "none",
-		Attribution: "sql+clickhouse", Caps: "check-then-insert", Log: "none", Edges: 1}
+		Attribution: "sql+clickhouse", Caps: "check-then-insert", Log: "json", LogWrite: "request", Edges: 1}
 	if err != nil || got != want || got.Durability() != "D3" {
 		t.Errorf("monolith: %+v, durability %s, %v", got, got.Durability(), err)
 	}
@@ -44,14 +44,18 @@ func TestWith(t *testing.T) {
 	for _, test := range []struct{ axis, value, want string }{
 		{"caps", "lucky", `variant monolith: caps: unknown choice "lucky", expected one of: check-then-insert, atomic, escrow`},
 		{"caps", "escrow", `variant monolith: caps: "escrow" is not built yet; built: check-then-insert, atomic`},
-		{"front", "zerocopy", `variant monolith: front: "zerocopy" is not built yet; built: plain`},
+		{"front", "grpc", `variant monolith: front: "grpc" is not built yet; built: plain, zerocopy`},
+		{"front", "zerocopy", `variant monolith: front: "zerocopy" in front of SQL would only wait faster`},
 		{"answer", "before-buffer", `variant monolith: answer: "before-buffer" needs a buffer`},
 		{"buffer", "shm", `variant monolith: buffer: "shm" without an uplink is never emptied`},
-		{"uplink", "udp", `variant monolith: uplink: "udp" is not built yet; built: none`},
+		{"uplink", "udp", `variant monolith: buffer: none: the uplink "udp" has nothing to take from`},
+		{"attribution", "memory", `variant monolith: attribution: "memory" is central's behind an uplink`},
+		{"log", "none", `variant monolith: log_write: "request" with log "none"`},
+		{"log_write", "background", `variant monolith: log_write: "background" is the edges' way`},
 		{"edges", "2", "variant monolith: edges: 2 edges without an uplink would be 2 servers that know nothing of each other; expected 1"},
-		{"edges", "0", "variant monolith: edges: 0, expected at least 1"},
+		{"edges", "0", "variant monolith: edges: 0, expected 1 to 64"},
 		{"edges", "many", `variant monolith: edges: "many" is not a number`},
-		{"colour", "red", `variant monolith: no axis "colour"; there are: front, answer, buffer, uplink, attribution, caps, log, edges`},
+		{"colour", "red", `variant monolith: no axis "colour"; there are: front, answer, buffer, uplink, attribution, caps, log, log_write, edges`},
 	} {
 		_, err := base.With(test.axis, test.value)
 		if err == nil || !strings.HasPrefix(err.Error(), test.want) {
@@ -74,10 +78,10 @@ func TestLoadVariantErrors(t *testing.T) {
 		{"misspelt axis", edit("caps:", "cap:"), ":8:1: "},
 		{"unknown choice", edit("check-then-insert", "lucky"), `:8:7: caps: unknown choice "lucky"`},
 		{"not built", edit("front: plain", "front: grpc"), `:3:8: front: "grpc" is not built yet`},
-		{"impossible", edit("edges: 1", "edges: 50"), ":10:8: edges: 50 edges without an uplink"},
-		{"missing axis", edit("log: none\n", ""), ":1:1: log: missing, expected one of: none, json, capnp"},
+		{"impossible", edit("edges: 1", "edges: 50"), ":11:8: edges: 50 edges without an uplink"},
+		{"missing axis", edit("log: json\n", ""), ":1:1: log: missing, expected one of: none, json, capnp"},
 		{"name with a comma", edit("name: monolith", "name: a,b"), `:1:7: name: "a,b"`},
-		{"wrong type", edit("edges: 1", "edges: one"), ":10:8: "},
+		{"wrong type", edit("edges: 1", "edges: one"), ":11:8: "},
 	} {
 		file := filepath.Join(t.TempDir(), "mine.yaml")
 		if err := os.WriteFile(file, []byte(test.yaml), 0o600); err != nil {
@@ -124,6 +128,43 @@ func TestConfigValidate(t *testing.T) {
 		change(&bad)
 		if err := bad.Validate(); err == nil || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// What an edge's composition cannot be, and what its answer promises.
+func TestEdgeCompositions(t *testing.T) {
+	for _, test := range []struct{ variant, axis, value, want string }{
+		{"udp-batch", "answer", "after-commit", `an edge does not hear of central's commit`},
+		{"udp-batch", "buffer", "redis-ttl", `"udp" does not read from Redis`},
+		{"udp-batch", "uplink", "replicate", `"replicate" reads from Redis, not from shared memory`},
+		{"udp-batch", "attribution", "sql+clickhouse", `is the one-process server's`},
+		{"edge-redis", "caps", "check-then-insert", "central decides inside its commit"},
+		{"edge-redis", "edges", "65", "expected 1 to 64"},
+		{"edge-redis", "uplink", "grpc", "does not read from Redis"},
+		{"udp-batch", "uplink", "udp-acked", "is not built yet"},
+	} {
+		c, err := LoadVariant(test.variant)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.With(test.axis, test.value); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s with %s=%s: %v, want %s", test.variant, test.axis, test.value, err, test.want)
+		}
+	}
+	for variant, want := range map[string]string{"monolith": "D3", "edge-redis": "D0", "udp-batch": "D0", "redis-confirmed": "D2"} {
+		c, err := LoadVariant(variant)
+		if err != nil || c.Durability() != want {
+			t.Errorf("%s: durability %s, %v; want %s", variant, c.Durability(), err, want)
+		}
+	}
+	front, err := LoadVariant("udp-batch")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for axis, value := range map[string]string{"front": "zerocopy", "answer": "after-buffer", "edges": "50", "log": "json"} {
+		if front, err = front.With(axis, value); err != nil {
+			t.Errorf("%s=%s: %v", axis, value, err)
 		}
 	}
 }

@@ -37,7 +37,7 @@ func child(dir string) int {
 			cancel()
 		}()
 		err = refserver.Serve(ctx, refserver.Config{Composition: c, Addr: "127.0.0.1:0", DataDir: dir,
-			Now: func() time.Time { return time.Unix(nowUnixS, 5) }}, func(addr string) { fmt.Println(addr) })
+			Now: func() time.Time { return time.Unix(nowUnixS, 5) }}, func(at refserver.Addresses) { fmt.Println(at.Front) })
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

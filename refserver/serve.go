@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/postbench/postbench/refserver/admin"
 	"github.com/postbench/postbench/refserver/monolith"
 	"github.com/postbench/postbench/refserver/store"
 )
@@ -34,71 +35,25 @@ const (
 // ErrAddrInUse is wrapped by Serve's error when another program listens there.
 var ErrAddrInUse = errors.New("address already in use")
 
-// Config is what Serve needs. Composition, Addr and DataDir are required.
-type Config struct {
-	Composition Composition
-	// Addr is host:port to listen on; port 0 takes a free one.
-	Addr string
-	// DataDir holds everything that must outlive the process. It is created if
-	// missing. A DataDir that was used before is continued.
-	DataDir string
-	// SignedOnly refuses unsigned postbacks with 403.
-	SignedOnly bool
-	// MaxInFlight bounds the postbacks in work; 0 means monolith.DefaultMaxInFlight.
-	MaxInFlight int
-	// Now is the clock; nil means time.Now.
-	Now func() time.Time
-	// BootID names this boot of the machine for /clock.
-	BootID string
-	// Log takes what an operator should know; nil drops it.
-	Log *slog.Logger
-}
-
-// Validate says in one line what is wrong, and changes nothing.
-func (c Config) Validate() error {
-	if err := c.Composition.Validate(); err != nil {
-		return err
-	}
-	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
-		return fmt.Errorf("listen address %q: expected host:port such as 127.0.0.1:8080", c.Addr)
-	}
-	if c.DataDir == "" {
-		return errors.New("data directory is missing: name one that may be written")
-	}
-	if c.MaxInFlight < 0 {
-		return fmt.Errorf("limit of postbacks in work: %d, expected at least 1, or 0 for the default", c.MaxInFlight)
-	}
-	return nil
-}
-
-func (c Config) withDefaults() Config {
-	if c.MaxInFlight == 0 {
-		c.MaxInFlight = monolith.DefaultMaxInFlight
-	}
-	if c.Now == nil {
-		c.Now = time.Now
-	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
-	return c
-}
-
-// Serve runs the server until ctx ends. It calls ready once, with the address
+// Serve runs the server until ctx ends. It calls ready once, with the addresses
 // that it listens on. At the end it stops accepting, finishes the requests in
 // work, closes the store and returns nil; everything acked is on the disk.
-func Serve(ctx context.Context, config Config, ready func(addr string)) error {
+func Serve(ctx context.Context, config Config, ready func(Addresses)) error {
 	if err := config.Validate(); err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
-	err := serve(ctx, config.withDefaults(), ready)
+	start := serve
+	if config.Composition.Uplink != None {
+		start = supervise
+	}
+	err := start(ctx, config.withDefaults(), ready)
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		return nil // told to stop while still starting
 	}
 	return err
 }
 
-func serve(ctx context.Context, config Config, ready func(addr string)) (err error) {
+func serve(ctx context.Context, config Config, ready func(Addresses)) (err error) {
 	// Listen first: a taken port must not touch the data.
 	listener, err := listen(ctx, config.Addr)
 	if err != nil {
@@ -112,10 +67,15 @@ func serve(ctx context.Context, config Config, ready func(addr string)) (err err
 		return fmt.Errorf("serve: %w", err)
 	}
 	defer func() { err = cmp.Or(err, books.Close()) }()
+	access, err := openAccessLog(config.DataDir, &config.Composition)
+	if err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	defer func() { err = cmp.Or(err, access.Close()) }()
 	handler, err := monolith.New(ctx, monolith.Config{
 		Conversions: books, Books: books, Population: books, Keys: books,
 		Components: components(books), SignedOnly: config.SignedOnly, MaxInFlight: config.MaxInFlight,
-		Now: config.Now, BootID: config.BootID, Log: config.Log,
+		Now: config.Now, BootID: config.BootID, Log: config.Log, AccessLog: access.log,
 	})
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
@@ -138,8 +98,8 @@ func listen(ctx context.Context, addr string) (net.Listener, error) {
 	return listener, nil
 }
 
-func components(books *store.SQL) []monolith.Component {
-	return []monolith.Component{
+func components(books *store.SQL) []admin.Component {
+	return []admin.Component{
 		{Role: "http", Implementation: "net/http", Version: runtime.Version()},
 		{Role: "sql", Implementation: "sqlite", Version: books.Version(), Embedded: true},
 		{Role: "clicks", Implementation: "sqlite", Version: books.Version(), Embedded: true},
@@ -147,7 +107,7 @@ func components(books *store.SQL) []monolith.Component {
 }
 
 // run serves until ctx ends and then drains.
-func run(ctx context.Context, config Config, listener *limitedListener, handler *monolith.Server, ready func(string)) error {
+func run(ctx context.Context, config Config, listener *limitedListener, handler *monolith.Server, ready func(Addresses)) error {
 	server := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: readHeaderLimit,
@@ -159,7 +119,8 @@ func run(ctx context.Context, config Config, listener *limitedListener, handler 
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
-	ready(listener.Addr().String())
+	addr := listener.Addr().String()
+	ready(Addresses{Front: addr, Admin: addr})
 	select {
 	case err := <-failed:
 		return err

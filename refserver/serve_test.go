@@ -60,7 +60,7 @@ func start(t testing.TB, config refserver.Config) *server {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, done := make(chan string, 1), make(chan error, 1)
-	go func() { done <- refserver.Serve(ctx, config, func(addr string) { ready <- addr }) }()
+	go func() { done <- refserver.Serve(ctx, config, func(at refserver.Addresses) { ready <- at.Front }) }()
 	stopped := false
 	s := &server{t: t, stop: func() error {
 		if stopped {
@@ -269,7 +269,7 @@ func TestServeErrors(t *testing.T) {
 	}
 	invalid := config(t, "", refserver.CapsAtomic)
 	for name, c := range map[string]refserver.Config{"port in use": taken, "file for a directory": blocked, "invalid": invalid} {
-		err := refserver.Serve(t.Context(), c, func(string) { t.Errorf("%s: ready", name) })
+		err := refserver.Serve(t.Context(), c, func(refserver.Addresses) { t.Errorf("%s: ready", name) })
 		if err == nil || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: want an error of one line, got %v", name, err)
 		}
@@ -282,7 +282,7 @@ func TestServeErrors(t *testing.T) {
 func TestServeToldToStopWhileStarting(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	err := refserver.Serve(ctx, config(t, t.TempDir(), refserver.CapsAtomic), func(string) { t.Error("ready") })
+	err := refserver.Serve(ctx, config(t, t.TempDir(), refserver.CapsAtomic), func(refserver.Addresses) { t.Error("ready") })
 	if err != nil {
 		t.Error(err)
 	}

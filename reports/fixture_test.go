@@ -59,7 +59,7 @@ func run(name string, round int, p95Us, lost, overshoot int64) Variant {
 	v := Variant{
 		Name: name, Durability: "D1", OfferedPerS: 101, AchievedPerS: 100.5,
 		Composition: Composition{Front: "plain", Answer: "after-commit", Buffer: "none", Uplink: "none", Attribution: "sql+clickhouse",
-			Caps: "check-then-insert", Log: "none", Edges: 1, External: "https://example.com/pb"},
+			Caps: "check-then-insert", Log: "json", LogWrite: "background", Edges: 1, External: "https://example.com/pb"},
 		Components: []Component{{Role: "sql", Implementation: "sqlite", Version: "3.50.1", Embedded: true}},
 		Latency: Latencies{
 			Response: block(p95Us/10, p95Us, 999-lost, 1+lost), Service: block(p95Us/10, p95Us/2, 999-lost, 0),
@@ -78,6 +78,10 @@ func run(name string, round int, p95Us, lost, overshoot int64) Variant {
 		Caps: &Caps{Offers: 2, BilledOvershoot: overshoot, BilledOvershootMax: overshoot, BilledOvershootMaxPct: float64(overshoot),
 			TrafficOvershootMeanPct: ptr(2.5), TrafficOvershootMaxPct: ptr(5.), Undershoot: ptr(int64(1)), VisibleP95Us: ptr(21000.), RouterPollUs: 20000},
 		Stages: []Stage{{Name: "attribution", MeanUs: 400, P90ToP99MeanUs: 900}},
+		Path: &Path{RecordsSent: ptr(int64(1005)), RecordsCommitted: 1003, Datagrams: ptr(int64(210)), RecordsExpired: 1, DroppedAfterAnswer: 1,
+			KernelDrops: 1, Refused: 1, Restarts: 1},
+		Netem:  &Netem{UDPSent: 210, Dropped: 1, DroppedRecords: 2, Duplicated: 1, Reordered: 3, Corrupted: 1},
+		Faults: []Fault{{Do: "kill", Process: "batcher/0", AtNs: 1_000_000_000, ForNs: 500_000_000}, {Do: "crash", Process: "edge/0", Point: "answered-not-buffered#7"}},
 		Resources: Resources{ServerCPUS: ptr(1.5), ClientCPUS: ptr(0.5), ServerGCStopMaxUs: ptr(float64(100 * round)), AllocsPerRequest: ptr(12.),
 			RSSMaxBytes: ptr(int64(64 << 20)), UDPKernelDrops: ptr(int64(1))},
 		Validity: Validity{Verdict: VerdictValid},

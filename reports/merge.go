@@ -196,6 +196,10 @@ func (v *Variant) mergeRest(runs []Variant) (err error) {
 	v.Clock = worstClock(runs)
 	v.Stages = mergeStages(runs)
 	v.Resources = mergeResources(runs)
+	v.Path, v.Netem, v.Faults = mergePath(runs), mergeNetem(runs), nil
+	for _, run := range runs {
+		v.Faults = append(v.Faults, run.Faults...)
+	}
 	if v.Phases, err = mergePhases(phases); err != nil {
 		return err
 	}

@@ -73,6 +73,9 @@ type Variant struct {
 	Ledger       Ledger           `json:"ledger"`
 	Caps         *Caps            `json:"caps"` // nil: no cap status or no ledger to judge by
 	Stages       []Stage          `json:"stages"`
+	Path         *Path            `json:"path"`   // nil: there is no way between edges and central
+	Netem        *Netem           `json:"netem"`  // nil: nothing was done to datagrams
+	Faults       []Fault          `json:"faults"` // done on purpose, in all counted rounds
 	Resources    Resources        `json:"resources"`
 	Validity     Validity         `json:"validity"`
 }
@@ -95,6 +98,7 @@ type Composition struct {
 	Attribution string `json:"attribution,omitempty"`
 	Caps        string `json:"caps,omitempty"`
 	Log         string `json:"log,omitempty"`
+	LogWrite    string `json:"log_write,omitempty"`
 	Edges       int    `json:"edges,omitempty"`    // edge processes
 	External    string `json:"external,omitempty"` // command or URL of the user's own server
 }

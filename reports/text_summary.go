@@ -26,7 +26,7 @@ func Summary(v Variant) string {
 	sections := []string{
 		headText(&v), latencySection(&v), balanceSection(&v), besideSection(&v.Ledger), moneySection(&v.Ledger),
 		capsSection(&v), responsesSection(v.Responses), partnersSection(&v), worstSection(v.Ledger.Worst),
-		stagesSection(&v), componentsSection(v.Components), validitySection(&v),
+		stagesSection(&v), pathSection(&v), componentsSection(v.Components), validitySection(&v),
 	}
 	printed := slices.DeleteFunc(sections, func(s string) bool { return s == "" })
 	return strings.Join(printed, "\n")

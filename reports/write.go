@@ -164,7 +164,7 @@ func (v Variant) complete() Variant {
 	v.Components = orEmpty(v.Components)
 	v.Responses = orEmpty(v.Responses)
 	v.Timeline = orEmpty(v.Timeline)
-	v.Stages = orEmpty(v.Stages)
+	v.Stages, v.Faults = orEmpty(v.Stages), orEmpty(v.Faults)
 	v.Partners = mapped(v.Partners, Partner.complete)
 	v.Rounds = mapped(v.Rounds, Round.complete)
 	v.Ledger = v.Ledger.complete()

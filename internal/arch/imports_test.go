@@ -64,11 +64,11 @@ func forbids(d direction, imported string) bool {
 	return in(own, d.mayNot...) && !in(own, d.but...)
 }
 
-// purePackages are given time and seeds as arguments. The cores of ring recovery,
-// batcher, datagrams and replicator belong here as soon as they exist.
+// purePackages are given time and seeds as arguments.
 var purePackages = []string{
 	"internal/postback", "internal/intent", "internal/hist",
 	"loadgen/schedule", "loadgen/audit", "refserver/decide",
+	"refserver/shm", "refserver/datagram", "refserver/batch", "refserver/replicate",
 }
 
 var impureImports = []string{"net", "os", "syscall", "golang.org/x/sys", "crypto/rand"}

@@ -27,6 +27,9 @@ func (p *plan) variant(m *measurement) reports.Variant {
 		Partners:  p.partnersOf(m),
 		Ledger:    ledgerOf(m),
 		Resources: reports.Resources{ClientCPUS: &m.clientCPUS},
+		Path:      m.path,
+		Netem:     m.netem,
+		Faults:    m.faults,
 		Validity:  validityOf(m.doubts.all()),
 	}
 	var pollNs int64
@@ -37,6 +40,9 @@ func (p *plan) variant(m *measurement) reports.Variant {
 	if m.clock.known {
 		v.Clock = &reports.Clock{SameBoot: m.clock.offset.SameBoot, OffsetUs: -float64(m.clock.offset.AddNs) / 1e3,
 			ErrorUs: float64(m.clock.offset.ErrorNs) / 1e3}
+	}
+	if m.path != nil {
+		v.Resources.UDPKernelDrops = &m.path.KernelDrops
 	}
 	if m.serverCPUS >= 0 {
 		v.Resources.ServerCPUS = &m.serverCPUS

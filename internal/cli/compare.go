@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,12 +46,13 @@ func compareCommand() *cobra.Command {
 rounds (A B A B …), each round on a fresh server with the run number of the round,
 and prints one table and one sentence.
 
-Without --variants and --vary it compares the racy and the atomic cap check of
-the monolith. A round that the machine spoilt (CPU steal, a late generator) is
+Without --variants and --vary it compares the post's 2022 monolith with its edges
+on Redis and on UDP batches. A round that the machine spoilt (CPU steal, a late generator) is
 repeated up to twice, and the output says so. Ctrl-C ends it early and still
 reports the rounds that are complete.`,
 		Example: `  postbench compare
   postbench compare --base monolith --vary caps=check-then-insert,atomic --rounds 10 --out cmp1
+  postbench compare --variants edge-redis,udp-batch --udp-loss 0.1% --chaos kill:batcher@1s
   postbench compare --variants monolith,./mine.yaml --scenario smoke`,
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
@@ -69,9 +71,10 @@ reports the rounds that are complete.`,
 }
 
 const (
-	defaultBase = "monolith"
-	defaultVary = "caps=check-then-insert,atomic"
-	maxRounds   = 1000
+	defaultBase     = "monolith"
+	defaultVariants = "monolith,edge-redis,udp-batch"
+	exampleVary     = "caps=check-then-insert,atomic"
+	maxRounds       = 1000
 )
 
 // contender is one variant of a comparison.
@@ -83,7 +86,7 @@ type contender struct {
 // contenders resolves --variants, --vary and --base.
 func (f *compareFlags) contenders() ([]contender, error) {
 	if f.variants == "" && f.vary == "" {
-		f.vary = defaultVary
+		f.variants = defaultVariants
 	}
 	var list []contender
 	for _, name := range splitList(f.variants) {
@@ -113,6 +116,17 @@ func (f *compareFlags) contenders() ([]contender, error) {
 	return list, nil
 }
 
+// fits refuses disturbances that no contender has a part for; those that have
+// none go undisturbed.
+func (f *compareFlags) fits(list []contender) (err error) {
+	for i := range list {
+		if err = f.settings.disturb.fits(&list[i].composition); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
 // baseOf names the contender that the others are held against.
 func (f *compareFlags) baseOf(list []contender) (string, error) {
 	if f.base == "" || f.vary != "" {
@@ -139,7 +153,7 @@ func (f *compareFlags) varied() ([]contender, error) {
 	}
 	axis, values, ok := strings.Cut(f.vary, "=")
 	if !ok {
-		return nil, fmt.Errorf("--vary %q: want AXIS=x,y such as %s", f.vary, defaultVary)
+		return nil, fmt.Errorf("--vary %q: want AXIS=x,y such as %s", f.vary, exampleVary)
 	}
 	var list []contender
 	for _, value := range splitList(values) {
@@ -171,7 +185,10 @@ func compare(ctx context.Context, f *compareFlags, stdout, stderr io.Writer) err
 	if f.rounds < 1 || f.rounds > maxRounds {
 		return fmt.Errorf("--rounds %d: want 1 to %d", f.rounds, maxRounds)
 	}
-	if err := f.settings.check(); err != nil {
+	if err := cmp.Or(f.settings.check(), f.settings.disturb.resolve()); err != nil {
+		return err
+	}
+	if err := f.fits(list); err != nil {
 		return err
 	}
 	p, err := newPlan(&f.traffic, nil, time.Now())
@@ -308,27 +325,4 @@ func (c *comparison) print(result reports.Result) error {
 		}
 	}
 	return nil
-}
-
-// provenance names what the figures rest on.
-func (p *plan) provenance(r *reports.Result) string {
-	var parts []string
-	for _, v := range r.Variants[:1] {
-		for _, component := range v.Components {
-			text := fmt.Sprintf("%s: %s %s", component.Role, component.Implementation, component.Version)
-			if component.Embedded {
-				text += " (embedded)"
-			}
-			parts = append(parts, text)
-		}
-	}
-	books := "balance in every round"
-	for _, v := range r.Variants {
-		if !v.Ledger.Balanced {
-			books = "of " + v.Name + " do not balance: a bug of postbench"
-		}
-	}
-	return fmt.Sprintf("books       %s\ncomponents  %s\nrun         scenario %s, profile %s, seed %d, epoch %d\nmade with   %s, commit %s, on %d CPUs of %s",
-		books, strings.Join(parts, ", "), r.Scenario.Name, r.Profile.Name, r.Seed, r.EpochUnixS,
-		r.Tool.Go, shortCommit(r.Tool.Commit), r.Machine.CPUs, r.Machine.Model)
 }

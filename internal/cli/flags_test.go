@@ -116,7 +116,7 @@ func TestContenders(t *testing.T) {
 		flags      compareFlags
 		want, base string
 	}{
-		{compareFlags{}, "monolith[caps=check-then-insert] monolith[caps=atomic]", "monolith[caps=check-then-insert]"},
+		{compareFlags{}, "monolith edge-redis udp-batch", "monolith"},
 		{compareFlags{base: "monolith", vary: "caps=atomic,check-then-insert"}, "monolith[caps=atomic] monolith[caps=check-then-insert]", "monolith[caps=atomic]"},
 		{compareFlags{variants: "monolith", vary: "caps=atomic"}, "monolith monolith[caps=atomic]", "monolith"},
 		{compareFlags{variants: "monolith,testdata/variant.yaml"}, "monolith mine", "monolith"},

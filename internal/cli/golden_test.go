@@ -151,7 +151,7 @@ func TestCompletion(t *testing.T) {
 	for args, want := range map[string]string{
 		"__complete run --scenario ":  "default\nmixed\nplain\nsmoke\n",
 		"__complete run --engine ":    "native\nvegeta\n",
-		"__complete serve --variant ": "monolith\n",
+		"__complete serve --variant ": "edge-redis\nmonolith\nredis-confirmed\nudp-batch\n",
 		"__complete list ":            "variants\nscenarios\nprofiles\npartners\n",
 		"__complete show scenario ":   "default\nmixed\nplain\nsmoke\n",
 		"__complete show scenario x ": "",

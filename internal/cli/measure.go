@@ -31,6 +31,13 @@ type target struct {
 
 	components []reports.Component
 	cpu        func() time.Duration // CPU time of the server; nil = not known
+
+	// Of a server with processes of its own: what they counted, and what is
+	// done to them meanwhile.
+	path   string // URL; "" = it has none
+	chaos  string // URL
+	faults []plannedFault
+	crash  *crashFault
 }
 
 // measurement is everything that one round found out.
@@ -52,6 +59,9 @@ type measurement struct {
 	clientCPUS float64
 	serverCPUS float64 // negative = not known
 	components []reports.Component
+	path       *reports.Path
+	netem      *reports.Netem
+	faults     []reports.Fault
 }
 
 // clockState says whether the ledger's times can be held against ours.
@@ -99,6 +109,9 @@ func (p *plan) measure(ctx context.Context, round uint32, to *target, set *setti
 		return nil, err
 	}
 	p.judge(ctx, generator, state.Cells, to, set, m)
+	if err := to.readPath(context.WithoutCancel(ctx), m); err != nil {
+		m.doubts.server = append(m.doubts.server, "the counts of the server's processes are not known: "+err.Error())
+	}
 	return m, nil
 }
 
@@ -197,12 +210,13 @@ func (p *plan) play(ctx context.Context, round uint32, generator *intent.Generat
 	}
 	watch, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()
-	seen := make(chan loadgen.CapObservation, 1)
+	seen, injected := make(chan loadgen.CapObservation, 1), make(chan injection, 1)
 	observe := func(start time.Time, progress func() loadgen.Progress) {
 		if to.caps != "" {
 			router := loadgen.Router{URL: to.caps, Poll: time.Duration(p.scenario.RouterPoll), Offers: generator.Spec().Offers, Client: to.client}
 			go func() { seen <- router.Watch(watch, start) }()
 		}
+		go func() { injected <- to.inject(watch, start) }()
 		if set.observe != nil {
 			set.observe(time.Duration(p.scenario.Duration))(start, progress)
 		}
@@ -229,6 +243,7 @@ func (p *plan) play(ctx context.Context, round uint32, generator *intent.Generat
 		}
 	}
 	stopWatching()
+	m.disturbed(<-injected)
 	if to.caps != "" {
 		m.routed(<-seen, set.stderr)
 	}

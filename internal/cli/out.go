@@ -26,6 +26,7 @@ func openOut(path string) (*outDir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a run directory: %w", err)
 	}
+	proc.Sweep(memoryDir) // lanes of a killed predecessor
 	d := &outDir{path: temp.Path(), temp: temp}
 	if path == "" {
 		return d, nil

@@ -25,7 +25,7 @@ func measureAt(ctx context.Context, p *plan, round uint32, c *refserver.Composit
 	if c == nil {
 		return p.measure(ctx, round, to, set, statePath)
 	}
-	s, own, err := startServer(ctx, *c, scratch, set.stderr)
+	s, own, err := startServer(ctx, *c, scratch, set, p.spec.Seed)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +47,13 @@ func measureAt(ctx context.Context, p *plan, round uint32, c *refserver.Composit
 // durability is what an ack of the composition promised in this measurement: a
 // server whose data lay in memory survived nothing but its own processes' death.
 func (m *measurement) durability(c *refserver.Composition) string {
-	if class := c.Durability(); !m.inMemory || class < "D1" {
+	class := c.Durability()
+	for _, component := range m.components {
+		if component.Role == "redis" && component.Embedded && c.Answer == refserver.AnswerAfterBuffer {
+			return "D0" // a stand-in keeps nothing on a disk
+		}
+	}
+	if !m.inMemory || class < "D1" {
 		return class
 	}
 	return "D1"

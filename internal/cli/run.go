@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -148,6 +149,9 @@ func (f *runFlags) prepare() (*plan, *target, *refserver.Composition, error) {
 	}
 	if f.variant != "" {
 		c, err := refserver.LoadVariant(f.variant)
+		if err == nil {
+			err = f.settings.disturb.fits(&c)
+		}
 		return p, nil, &c, err
 	}
 	to, err := f.target()
@@ -176,7 +180,12 @@ func (f *runFlags) check() error {
 			return fmt.Errorf("--%s describes a server of your own; --variant starts one that is known: leave it out", flag)
 		}
 	}
-	return f.settings.check()
+	for _, flag := range []string{"udp-loss", "udp-drop", "time-scale", "chaos"} {
+		if f.variant == "" && f.traffic.given(flag) {
+			return fmt.Errorf("--%s is done to a server that postbench starts: give --variant instead of --target", flag)
+		}
+	}
+	return cmp.Or(f.settings.check(), f.settings.disturb.resolve())
 }
 
 // target is the user's own server.
@@ -216,7 +225,7 @@ func (p *plan) described(m *measurement, c *refserver.Composition) reports.Varia
 	if c != nil {
 		v.Durability = m.durability(c)
 		v.Composition = reports.Composition{Front: c.Front, Answer: c.Answer, Buffer: c.Buffer, Uplink: c.Uplink,
-			Attribution: c.Attribution, Caps: c.Caps, Log: c.Log, Edges: c.Edges}
+			Attribution: c.Attribution, Caps: c.Caps, Log: c.Log, LogWrite: c.LogWrite, Edges: c.Edges}
 	}
 	return v
 }

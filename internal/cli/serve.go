@@ -1,24 +1,34 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/postbench/postbench/internal/machine"
+	"github.com/postbench/postbench/internal/netem"
 	"github.com/postbench/postbench/internal/proc"
 	"github.com/postbench/postbench/refserver"
 )
 
 // serveFlags are the flags of serve.
 type serveFlags struct {
-	variant, addr, data string
-	signedOnly, asChild bool
+	variant, addr, admin, data, lanes string
+	signedOnly, asChild               bool
+	disturb                           disturbances
+	seed                              uint64
+	crash                             string
+	roleFile                          string
 }
+
+// adminName is how a server announces its second address.
+const adminName = "admin"
 
 func serveCommand() *cobra.Command {
 	f := &serveFlags{}
@@ -28,7 +38,11 @@ func serveCommand() *cobra.Command {
 		Long: `Runs a reference server until it gets SIGINT or SIGTERM; then it answers what
 it has accepted, writes it down and ends. It takes postbacks at /pb (unsigned)
 and /pb/signed, and serves /ledger, /offers/{offer_id}/cap, /clock,
-/components and /population/{offers,keys,clicks}.`,
+/components and /population/{offers,keys,clicks}.
+
+Variants with edges run one process a role, each started again when it dies.
+What an edge has buffered and central has not committed stays in --data, and is
+drained at the next start.`,
 		Example: `  # a server with its data below ./data
   postbench serve --variant monolith --addr 127.0.0.1:8080 --data ./data
 
@@ -37,7 +51,10 @@ and /pb/signed, and serves /ledger, /offers/{offer_id}/cap, /clock,
   # empty --data, since caps are judged from an empty offer
   postbench run --target http://127.0.0.1:8080 --scenario smoke \
       --populate http://127.0.0.1:8080/population \
-      --ledger http://127.0.0.1:8080/ledger --caps http://127.0.0.1:8080`,
+      --ledger http://127.0.0.1:8080/ledger --caps http://127.0.0.1:8080
+
+  # two edges behind one address, one datagram in a thousand lost
+  postbench serve --variant ./two-edges.yaml --data ./data --udp-loss 0.1%`,
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			return serve(command.Context(), f, command.OutOrStdout(), command.ErrOrStderr())
@@ -46,39 +63,85 @@ and /pb/signed, and serves /ledger, /offers/{offer_id}/cap, /clock,
 	flags := command.Flags()
 	flags.StringVar(&f.variant, "variant", "", "architecture: `NAME` of a preset or path of a YAML file (see: list variants)")
 	flags.StringVar(&f.addr, "addr", "127.0.0.1:8080", "`HOST:PORT` to listen on; port 0 takes a free one")
+	flags.StringVar(&f.admin, "admin", "127.0.0.1:0", "`HOST:PORT` of a variant with edges where /ledger and the like answer even while no edge lives")
 	flags.StringVar(&f.data, "data", "", "`DIR` for everything that must survive a restart")
+	flags.StringVar(&f.lanes, "lanes", "", "`DIR` of the shared-memory lanes (default: below --data; one in /dev/shm is faster and dies with the machine)")
 	flags.BoolVar(&f.signedOnly, "signed-only", false, "refuse unsigned postbacks")
+	f.disturb.registerServer(flags)
+	flags.Uint64Var(&f.seed, "seed", 1, "seed `N` of what --udp-loss draws")
 	flags.BoolVar(&f.asChild, "as-child", false, "announce the address as JSON and end with the parent process")
-	_ = flags.MarkHidden("as-child")
+	flags.StringVar(&f.crash, "crash", "", "kill a process at a named point: `ROLE/N:POINT#NTH`")
+	flags.StringVar(&f.roleFile, "role-file", "", "play the one role that this `FILE` of a supervisor describes")
+	for _, hidden := range []string{"as-child", "crash", "role-file"} {
+		_ = flags.MarkHidden(hidden)
+	}
 	return command
 }
 
-func serve(ctx context.Context, f *serveFlags, stdout, stderr io.Writer) error {
-	switch {
-	case f.variant == "":
-		return errors.New("serve needs --variant (see: postbench list variants)")
-	case f.data == "":
-		return errors.New("serve needs --data DIR: what it acks must survive it")
-	}
-	composition, err := refserver.LoadVariant(f.variant)
-	if err != nil {
-		return err
-	}
-	ready := func(addr string) {
-		fmt.Fprintf(stdout, "%s listens on http://%s (data in %s); stop it with Ctrl-C\n", composition.Name, addr, f.data)
-	}
-	if f.asChild {
+func serve(ctx context.Context, f *serveFlags, stdout, stderr io.Writer) (err error) {
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	if f.asChild || f.roleFile != "" {
 		if ctx, err = proc.LifelineContext(ctx); err != nil {
 			return err
 		}
-		ready = func(addr string) {
-			if err := proc.AnnounceReady(stdout, addr); err != nil {
-				fmt.Fprintln(stderr, err)
-			}
-		}
 	}
-	return refserver.Serve(ctx, refserver.Config{
-		Composition: composition, Addr: f.addr, DataDir: f.data, SignedOnly: f.signedOnly, BootID: machine.Read().BootID,
-		Log: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
-	}, ready)
+	if f.roleFile != "" {
+		return playRole(ctx, f.roleFile, log, stdout)
+	}
+	config, err := f.config(log, stderr)
+	if err != nil {
+		return err
+	}
+	var announced error
+	ready := func(at refserver.Addresses) { announced = f.announce(stdout, &config, at) }
+	return cmp.Or(refserver.Serve(ctx, config, ready), announced)
+}
+
+// playRole is one process of a server that another one supervises.
+func playRole(ctx context.Context, file string, log *slog.Logger, stdout io.Writer) error {
+	role, err := refserver.ReadRoleConfig(file)
+	if err != nil {
+		return err
+	}
+	var announced error
+	err = refserver.RunRole(ctx, role, log, func(addr string) { announced = proc.AnnounceReady(stdout, addr, nil) })
+	return cmp.Or(err, announced)
+}
+
+func (f *serveFlags) config(log *slog.Logger, stderr io.Writer) (refserver.Config, error) {
+	switch {
+	case f.variant == "":
+		return refserver.Config{}, errors.New("serve needs --variant (see: postbench list variants)")
+	case f.data == "":
+		return refserver.Config{}, errors.New("serve needs --data DIR: what it acks must survive it")
+	}
+	composition, err := refserver.LoadVariant(f.variant)
+	if err != nil {
+		return refserver.Config{}, err
+	}
+	if err := cmp.Or(f.disturb.resolve(), f.disturb.fits(&composition)); err != nil {
+		return refserver.Config{}, err
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return refserver.Config{}, fmt.Errorf("find this program: %w", err)
+	}
+	return refserver.Config{
+		Composition: composition, Addr: f.addr, AdminAddr: f.admin, DataDir: f.data, LaneDir: f.lanes, SignedOnly: f.signedOnly,
+		BootID: machine.Read().BootID, Log: log, ChildLog: stderr, TimeScale: f.disturb.timeScale,
+		UDP: netem.Impairment{Loss: f.disturb.lossShare}, UDPDrop: f.disturb.drop, Seed: f.seed, Crash: f.crash,
+		Program: func(roleFile string) (string, []string) { return program, []string{"serve", "--role-file", roleFile} },
+	}, nil
+}
+
+func (f *serveFlags) announce(stdout io.Writer, config *refserver.Config, at refserver.Addresses) error {
+	if f.asChild {
+		return proc.AnnounceReady(stdout, at.Front, map[string]string{adminName: at.Admin})
+	}
+	admin := ""
+	if at.Admin != at.Front {
+		admin = ", its books also on http://" + at.Admin
+	}
+	_, err := fmt.Fprintf(stdout, "%s listens on http://%s%s (data in %s); stop it with Ctrl-C\n", config.Composition.Name, at.Front, admin, f.data)
+	return err
 }

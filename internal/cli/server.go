@@ -15,23 +15,28 @@ import (
 
 	"github.com/postbench/postbench/internal/proc"
 	"github.com/postbench/postbench/refserver"
-	"github.com/postbench/postbench/reports"
 )
 
 const (
-	serverReadyTimeout = 20 * time.Second
-	serverStopTimeout  = 10 * time.Second
+	serverReadyTimeout = 30 * time.Second
+	// serverStopTimeout is longer than a server takes to drain its processes.
+	serverStopTimeout = 35 * time.Second
 	// serverNice gives the generator precedence where both want the same core:
 	// its lateness would otherwise be charged to the server.
 	serverNice = 5
+	// memoryDir is where shared memory lives on Linux.
+	memoryDir = "/dev/shm"
 )
 
 // server is a reference server that runs as a child process.
-type server struct{ child *proc.Child }
+type server struct {
+	child *proc.Child
+	lanes *proc.RunDir // nil without shared memory
+}
 
 // startServer runs the composition in a process of its own, with everything
-// that it writes below dir.
-func startServer(ctx context.Context, composition refserver.Composition, dir string, log io.Writer) (*server, *target, error) {
+// that it writes below dir but its lanes, which live in memory.
+func startServer(ctx context.Context, composition refserver.Composition, dir string, set *settings, seed uint64) (*server, *target, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return nil, nil, fmt.Errorf("find this program: %w", err)
@@ -44,50 +49,99 @@ func startServer(ctx context.Context, composition refserver.Composition, dir str
 	if err := os.WriteFile(file, document, 0o600); err != nil {
 		return nil, nil, fmt.Errorf("write the composition: %w", err)
 	}
-	child, err := proc.Start(ctx, proc.Spec{
-		Name: "server " + composition.Name, Path: program, Log: log,
-		Args:         []string{"serve", "--variant", file, "--addr", "127.0.0.1:0", "--data", filepath.Join(dir, "data"), "--as-child"},
-		Nice:         serverNice,
-		ReadyTimeout: serverReadyTimeout, StopTimeout: serverStopTimeout,
+	s := &server{}
+	args := []string{"serve", "--variant", file, "--addr", "127.0.0.1:0", "--data", filepath.Join(dir, "data"), "--as-child"}
+	args = append(args, set.disturb.serverArgs(&composition, seed)...)
+	if composition.Buffer == refserver.BufferShm {
+		if s.lanes, err = laneDir(); err != nil {
+			return nil, nil, err
+		}
+		args = append(args, "--lanes", s.lanes.Path())
+	}
+	s.child, err = proc.Start(ctx, proc.Spec{
+		Name: "server " + composition.Name, Path: program, Log: set.stderr, Args: args,
+		Nice: serverNice, ReadyTimeout: serverReadyTimeout, StopTimeout: serverStopTimeout,
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, errors.Join(err, s.removeLanes())
 	}
-	base := "http://" + child.Addr()
-	to := &target{
-		connection: connection{origin: base}, ledger: base + "/ledger", caps: base, clock: base + "/clock",
-		populate: base + "/population", client: newHTTPClient(nil), cpu: child.CPUTime,
+	to, err := s.target(ctx, &composition, set)
+	if err != nil {
+		return nil, nil, errors.Join(err, s.stop(context.WithoutCancel(ctx)))
 	}
-	if to.components, err = to.askComponents(ctx); err != nil {
-		return nil, nil, errors.Join(err, child.Stop(context.WithoutCancel(ctx)))
-	}
-	return &server{child: child}, to, nil
+	return s, to, nil
 }
 
-// askComponents asks a reference server what it really runs on.
-func (to *target) askComponents(ctx context.Context) ([]reports.Component, error) {
+// laneDir is a directory in memory, or an ordinary one where there is none.
+func laneDir() (*proc.RunDir, error) {
+	base := memoryDir
+	if _, err := os.Stat(base); err != nil {
+		base = ""
+	}
+	return proc.NewRunDir(base)
+}
+
+// target is the server as a measurement's target. The caps are asked of an
+// edge, as a router would; the books of whoever answers while no edge lives.
+func (s *server) target(ctx context.Context, composition *refserver.Composition, set *settings) (*target, error) {
+	front, admin := "http://"+s.child.Addr(), "http://"+s.child.Also(adminName)
+	to := &target{
+		connection: connection{origin: front}, ledger: admin + "/ledger", caps: front, clock: admin + "/clock",
+		populate: admin + "/population", client: newHTTPClient(nil), cpu: s.child.CPUTime,
+	}
+	if err := getJSON(ctx, to.client, admin+"/components", &to.components); err != nil {
+		return nil, fmt.Errorf("ask the server for its components: %w", err)
+	}
+	if composition.Uplink != refserver.None {
+		to.cpu = func() time.Duration {
+			var path serverPath
+			if err := getJSON(context.WithoutCancel(ctx), to.client, admin+"/path", &path); err != nil {
+				return 0
+			}
+			return s.child.CPUTime() + path.cpu()
+		}
+		to.path, to.chaos = admin+"/path", admin+"/chaos"
+		to.faults = set.disturb.faultsOf(composition)
+		to.crash = set.disturb.crashOf(composition)
+	}
+	return to, nil
+}
+
+// getJSON reads what url answers into answer.
+func getJSON(ctx context.Context, client *http.Client, url string, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, httpTimeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, to.origin+"/components", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	response, err := to.client.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
-		return nil, fmt.Errorf("ask the server for its components: %w", err)
+		return err
 	}
 	defer response.Body.Close()
-	var list []reports.Component
-	if err := json.NewDecoder(response.Body).Decode(&list); err != nil {
-		return nil, fmt.Errorf("ask the server for its components: %w", err)
+	if response.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(response.Body, maxReasonBytes))
+		return fmt.Errorf("%s: %s: %s", url, response.Status, text)
 	}
-	return list, nil
+	return json.NewDecoder(response.Body).Decode(answer)
 }
+
+// maxReasonBytes is how much of a refusal an error repeats.
+const maxReasonBytes = 200
 
 // stop ends the server in order.
 func (s *server) stop(ctx context.Context) error {
-	if err := s.child.Stop(ctx); err != nil {
-		return fmt.Errorf("stop the server: %w", err)
+	err := s.child.Stop(ctx)
+	if err != nil {
+		err = fmt.Errorf("stop the server: %w", err)
 	}
-	return nil
+	return errors.Join(err, s.removeLanes())
+}
+
+func (s *server) removeLanes() error {
+	if s.lanes == nil {
+		return nil
+	}
+	return s.lanes.Close()
 }

@@ -18,6 +18,7 @@ type settings struct {
 	engine   string
 	settle   time.Duration
 	drainMax time.Duration
+	disturb  disturbances
 	quiet    time.Duration // see loadgen.Drain; 0 = its default
 	observe  func(total time.Duration) loadgen.Observe
 	stderr   io.Writer
@@ -28,6 +29,7 @@ type settings struct {
 func (s *settings) register(flags *pflag.FlagSet) {
 	flags.DurationVar(&s.settle, "settle", 5*time.Second, "the ledger counts as complete when no new row came for so long")
 	flags.DurationVar(&s.drainMax, "drain-max", 10*time.Minute, "a ledger that has not settled after so long makes the run invalid")
+	s.disturb.register(flags)
 	s.engine, s.started = engineNative, time.Now()
 }
 

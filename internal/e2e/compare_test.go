@@ -27,6 +27,7 @@ uplink: none
 attribution: sql+clickhouse
 caps: atomic
 log: none
+log_write: none
 edges: 1
 `
 

@@ -80,3 +80,12 @@ func TestPopulationByHand(t *testing.T) {
 	}
 	stop(t, server)
 }
+
+// postJSON posts a document and returns the status.
+func postJSON(url, document string) (status int, err error) {
+	response, err := http.Post(url, "application/json", strings.NewReader(document))
+	if err != nil {
+		return 0, err
+	}
+	return response.StatusCode, response.Body.Close()
+}

@@ -177,10 +177,10 @@ func unsetenv(t *testing.T, key string) {
 
 func TestAnnounceReady(t *testing.T) {
 	var b bytes.Buffer
-	if err := AnnounceReady(&b, "127.0.0.1:4711"); err != nil || b.String() != `{"addr":"127.0.0.1:4711"}`+"\n" {
+	if err := AnnounceReady(&b, "127.0.0.1:4711", nil); err != nil || b.String() != `{"addr":"127.0.0.1:4711"}`+"\n" {
 		t.Errorf("%q, %v", b.String(), err)
 	}
-	if err := AnnounceReady(brokenWriter{}, "x:1"); !errors.Is(err, errBroken) {
+	if err := AnnounceReady(brokenWriter{}, "x:1", nil); !errors.Is(err, errBroken) {
 		t.Errorf("%v, want %v", err, errBroken)
 	}
 }

@@ -15,13 +15,16 @@ const (
 
 // readyMessage is the one line by which a child says that it serves.
 type readyMessage struct {
-	Addr string `json:"addr"`
+	Addr string            `json:"addr"`
+	Also map[string]string `json:"also,omitempty"`
 }
 
 // AnnounceReady tells the parent, on the child's stdout, that the child serves at
 // addr (host:port). It must be the first thing that the child writes there.
-func AnnounceReady(w io.Writer, addr string) error {
-	line, err := json.Marshal(readyMessage{Addr: addr})
+//
+// also names further addresses, for Child.Also; nil if there are none.
+func AnnounceReady(w io.Writer, addr string, also map[string]string) error {
+	line, err := json.Marshal(readyMessage{Addr: addr, Also: also})
 	if err != nil {
 		return fmt.Errorf("announce %q: %w", addr, err)
 	}
@@ -31,18 +34,17 @@ func AnnounceReady(w io.Writer, addr string) error {
 	return nil
 }
 
-// parseReady reads a ready line; keys other than "addr" are ignored.
-func parseReady(line []byte) (addr string, err error) {
-	var m readyMessage
+// parseReady reads a ready line; unknown keys are ignored.
+func parseReady(line []byte) (m readyMessage, err error) {
 	if json.Unmarshal(line, &m) != nil || m.Addr == "" {
-		return "", fmt.Errorf("%w: %.100q", ErrReadyLine, line)
+		return readyMessage{}, fmt.Errorf("%w: %.100q", ErrReadyLine, line)
 	}
-	return m.Addr, nil
+	return m, nil
 }
 
 type readyLine struct {
-	addr string
-	err  error
+	message readyMessage
+	err     error
 }
 
 // readyWriter takes the child's stdout: the first line is the ready line, what
@@ -62,8 +64,8 @@ func (w *readyWriter) Write(p []byte) (int, error) {
 	line, _, complete := bytes.Cut(p, []byte{'\n'})
 	w.buf = append(w.buf, line[:min(len(line), maxReadyLineBytes)]...)
 	if complete || len(w.buf) >= maxReadyLineBytes {
-		addr, err := parseReady(w.buf)
-		w.line <- readyLine{addr, err}
+		message, err := parseReady(w.buf)
+		w.line <- readyLine{message, err}
 		w.seen, w.buf = true, nil
 	}
 	return len(p), nil

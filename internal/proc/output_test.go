@@ -32,7 +32,7 @@ func TestReadyWriter(t *testing.T) {
 		}
 		select {
 		case got := <-w.line:
-			if got.addr != c.addr || !errors.Is(got.err, c.err) {
+			if got.message.Addr != c.addr || !errors.Is(got.err, c.err) {
 				t.Errorf("%s: %+v; want %q, %v", name, got, c.addr, c.err)
 			}
 		default:
@@ -65,7 +65,7 @@ func FuzzReadyWriter(f *testing.F) {
 			return
 		}
 		a, b := <-whole.line, <-pieces.line
-		if a.addr != b.addr || (a.err == nil) != (a.addr != "") {
+		if a.message.Addr != b.message.Addr || (a.err == nil) != (a.message.Addr != "") {
 			t.Errorf("whole %+v, in pieces %+v", a, b)
 		}
 	})

@@ -90,7 +90,10 @@ type Spec struct {
 	// Log receives the child's stderr; nil means nowhere. Its errors are
 	// ignored, because a full disk must not end a server. It must not block: the
 	// child would stand still with it.
-	Log          io.Writer
+	Log io.Writer
+	// Probe is for programs that announce nothing: the child is ready when it
+	// returns nil. It is called again and again, and must end with its context.
+	Probe        func(context.Context) error
 	ReadyTimeout time.Duration // 0 means DefaultReadyTimeout
 	StopTimeout  time.Duration // 0 means DefaultStopTimeout
 }
@@ -104,7 +107,7 @@ type Child struct {
 	ready       *readyWriter
 	stderr      *tailWriter
 	stopTimeout time.Duration
-	addr        string
+	message     readyMessage
 	done        chan struct{} // closed when the child is reaped and err is set
 
 	mu     sync.Mutex
@@ -116,8 +119,9 @@ type Child struct {
 }
 
 // Start runs the program and returns when it has announced its address (see
-// AnnounceReady). ctx limits only this waiting: ending it later does not end the
-// child. On an error, always an *Error, the child and its group are gone.
+// AnnounceReady) or, with a Probe, when that succeeds. ctx limits only this
+// waiting: ending it later does not end the child. On an error, always an *Error,
+// the child and its group are gone.
 func Start(ctx context.Context, spec Spec) (*Child, error) {
 	c := &Child{
 		name:        spec.Name,
@@ -131,7 +135,7 @@ func Start(ctx context.Context, spec Spec) (*Child, error) {
 	if err := <-started; err != nil {
 		return nil, &Error{Name: spec.Name, Err: fmt.Errorf("start: %w", err)}
 	}
-	if err := c.awaitReady(ctx, orDefault(spec.ReadyTimeout, DefaultReadyTimeout)); err != nil {
+	if err := c.awaitReady(ctx, spec.Probe, orDefault(spec.ReadyTimeout, DefaultReadyTimeout)); err != nil {
 		_ = c.Kill()
 		<-c.done
 		return nil, &Error{Name: spec.Name, Err: err, Stderr: c.stderr.String()}
@@ -146,12 +150,21 @@ func orDefault(d, otherwise time.Duration) time.Duration {
 	return d
 }
 
-func (c *Child) awaitReady(ctx context.Context, timeout time.Duration) error {
+func (c *Child) awaitReady(ctx context.Context, probe func(context.Context) error, timeout time.Duration) error {
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
+	lines, probed := c.ready.line, (chan struct{})(nil)
+	if probe != nil {
+		probing, stop := context.WithCancel(ctx)
+		defer stop()
+		lines, probed = nil, make(chan struct{})
+		go probeUntilReady(probing, probe, probed)
+	}
 	select {
-	case line := <-c.ready.line:
-		c.addr = line.addr
+	case <-probed:
+		return nil
+	case line := <-lines:
+		c.message = line.message
 		return line.err
 	case <-c.done:
 		return fmt.Errorf("%w (%v)", ErrExitedEarly, c.cmd.ProcessState)
@@ -159,6 +172,23 @@ func (c *Child) awaitReady(ctx context.Context, timeout time.Duration) error {
 		return fmt.Errorf("%w (waited %v)", ErrNotReady, timeout)
 	case <-ctx.Done():
 		return fmt.Errorf("start: %w", context.Cause(ctx))
+	}
+}
+
+// probeEvery is the pause between two probes.
+const probeEvery = 5 * time.Millisecond
+
+// probeUntilReady closes ready when probe succeeds.
+func probeUntilReady(ctx context.Context, probe func(context.Context) error, ready chan<- struct{}) {
+	for ctx.Err() == nil {
+		if probe(ctx) == nil {
+			close(ready)
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(probeEvery):
+		}
 	}
 }
 
@@ -245,8 +275,11 @@ func (c *Child) judge(err error) error {
 
 func bit(s syscall.Signal) uint64 { return 1 << (uint(s) & 63) }
 
-// Addr is the address that the child announced.
-func (c *Child) Addr() string { return c.addr }
+// Addr is the address that the child announced; "" with a Probe.
+func (c *Child) Addr() string { return c.message.Addr }
+
+// Also is a further address that the child announced under that name, or "".
+func (c *Child) Also(name string) string { return c.message.Also[name] }
 
 // Pid is the child's process id and also the id of its process group.
 func (c *Child) Pid() int { return c.cmd.Process.Pid }

@@ -70,7 +70,7 @@ func roles() map[string]func() int {
 }
 
 func announce(addr string) {
-	if err := AnnounceReady(os.Stdout, addr); err != nil {
+	if err := AnnounceReady(os.Stdout, addr, nil); err != nil {
 		log.Fatal(err)
 	}
 }

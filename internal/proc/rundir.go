@@ -58,7 +58,7 @@ func NewRunDir(base string) (*RunDir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create a run directory: %w", err)
 	}
-	sweep(base)
+	Sweep(base)
 	return d, nil
 }
 
@@ -135,8 +135,9 @@ func remove(path, prefix string) error {
 	return nil
 }
 
-// sweep removes what dead processes of this user have left in base.
-func sweep(base string) {
+// Sweep removes the run directories that dead processes of this user have left
+// in base, as NewRunDir does, for bases in which the caller needs none.
+func Sweep(base string) {
 	dir, err := os.Open(base)
 	if err != nil {
 		return

@@ -177,7 +177,7 @@ func TestRunDirsAtTheSameTime(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	sweep(base)
+	Sweep(base)
 	if n := count(t, base); n != 0 {
 		t.Errorf("%d entries left", n)
 	}

@@ -36,11 +36,15 @@ type finding struct {
 func experiments() []experiment {
 	return []experiment{
 		compareExperiment(), stallExperiment(), accountExperiment(), enginesExperiment(), rateExperiment(),
-		pauseExperiment(), memoryExperiment(), allocationExperiment(),
+		pauseExperiment(), memoryExperiment(), allocationExperiment(), edgeExperiment(), collectorExperiment(),
 	}
 }
 
 func main() {
+	if os.Getenv(bareEnv) != "" {
+		fmt.Fprintln(os.Stderr, "results:", serveBare())
+		os.Exit(1)
+	}
 	binary := flag.String("postbench", "./postbench", "the program to measure with")
 	out := flag.String("out", "RESULTS.md", "file to write")
 	only := flag.String("only", "", "measure only this experiment and replace its section of the file")

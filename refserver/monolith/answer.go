@@ -1,88 +1,116 @@
 package monolith
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
+	"sync/atomic"
 
-	"github.com/postbench/postbench/internal/postback"
+	"github.com/postbench/postbench/refserver/accept"
 	"github.com/postbench/postbench/refserver/store"
 )
 
-// retryAfterS is what a 503 asks a partner to wait, in seconds: the shortest
-// that the header can say.
-const retryAfterS = "1"
+// Counts is what the server answered since its start, in requests: postbacks
+// and the judge's questions.
+type Counts struct {
+	Recorded  int64 `json:"recorded"`   // 200 OK: a new row
+	Repeated  int64 `json:"repeated"`   // 200 DUP: nothing new to record
+	Malformed int64 `json:"malformed"`  // 400
+	Forbidden int64 `json:"forbidden"`  // 403
+	WrongVerb int64 `json:"wrong_verb"` // 405
+	TooLong   int64 `json:"too_long"`   // 413, 414
+	Full      int64 `json:"full"`       // 503: a limit of requests in work was reached
+	StoreBusy int64 `json:"store_busy"` // 503: the store did not get to it in time
+	Failed    int64 `json:"failed"`     // 500
+	InFlight  int64 `json:"in_flight"`  // postbacks in work now
+}
 
-// Reasons for a refusal. All but the last are the client's to mend.
-var (
-	errMethod   = errors.New("method not allowed here")
-	errUnsigned = errors.New("unsigned postbacks are not taken here, use /pb/signed")
-	errStale    = fmt.Errorf("ts is more than %d h in the past or %d min in the future", maxPastS/3600, maxFutureS/60)
-	errBody     = errors.New("a postback carries no body")
-	errNotText  = errors.New("not printable UTF-8 text")
-	errNegative = errors.New("negative payout, only a reversal takes money back")
-	errNotFound = errors.New("offer was never loaded")
-	errFull     = errors.New("too many requests in work")
-)
+// counters counts the postbacks; the admin counts what it refused itself.
+type counters struct {
+	recorded, repeated              atomic.Int64
+	malformed, forbidden, wrongVerb atomic.Int64
+	tooLong, storeBusy, failed      atomic.Int64
+}
 
-// refuse answers with the status that err stands for, one line of reason, and
-// counts it.
-func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	status, counter := s.classify(err)
-	if counter != nil {
+// Counts reads the counters; they are not one instant's.
+func (s *Server) Counts() Counts {
+	refused := s.admin.Counts()
+	return Counts{
+		Recorded:  s.counts.recorded.Load(),
+		Repeated:  s.counts.repeated.Load(),
+		Malformed: s.counts.malformed.Load() + refused.Malformed,
+		Forbidden: s.counts.forbidden.Load(),
+		WrongVerb: s.counts.wrongVerb.Load() + refused.WrongVerb,
+		TooLong:   s.counts.tooLong.Load() + refused.TooLarge,
+		Full:      s.inFlight.Refused() + refused.Full,
+		StoreBusy: s.counts.storeBusy.Load() + refused.StoreBusy,
+		Failed:    s.counts.failed.Load() + refused.Failed,
+		InFlight:  s.inFlight.InWork(),
+	}
+}
+
+// answer is the answer to a postback, once it is known.
+type answer struct {
+	status int
+	line   string
+}
+
+// accepted counts what became of a good postback.
+func (s *Server) accepted(outcome store.Outcome) answer {
+	if outcome.Repeated {
+		s.counts.repeated.Add(1)
+		return answer{http.StatusOK, "DUP"}
+	}
+	s.counts.recorded.Add(1)
+	return answer{http.StatusOK, "OK"}
+}
+
+// refused counts a refusal and gives it its status and reason.
+func (s *Server) refused(r *http.Request, err error) answer {
+	status := accept.Status(err)
+	if errors.Is(err, store.ErrBusy) {
+		status = http.StatusServiceUnavailable
+	}
+	if counter := s.counter(status, err); counter != nil {
 		n := counter.Add(1)
 		// A failing disk fails every request; the doubling keeps the log short.
 		if status == http.StatusInternalServerError && n&(n-1) == 0 {
 			s.config.Log.Error("request failed", "path", r.URL.Path, "failures", n, "error", err)
 		}
 	}
-	reason := err.Error()
-	switch status {
-	case http.StatusInternalServerError:
-		reason = "internal error" // no paths and statements for strangers
-	case http.StatusServiceUnavailable:
-		w.Header().Set("Retry-After", retryAfterS)
-	}
-	writeText(w, status, reason)
+	return answer{status, accept.Reason(status, err)}
 }
 
-func (s *Server) classify(err error) (status int, counter interface{ Add(int64) int64 }) {
-	var malformed *postback.ParseError
-	var badCSV *csvError
-	var tooLarge *http.MaxBytesError
+func (s *Server) counter(status int, err error) *atomic.Int64 {
 	switch {
-	case errors.Is(err, errMethod):
-		return http.StatusMethodNotAllowed, &s.counts.wrongVerb
-	case errors.Is(err, postback.ErrTooLong):
-		return http.StatusRequestURITooLong, &s.counts.tooLong
-	case errors.Is(err, postback.ErrBadSignature), errors.Is(err, errUnsigned), errors.Is(err, errStale):
-		return http.StatusForbidden, &s.counts.forbidden
-	case errors.As(err, &malformed), errors.As(err, &badCSV), errors.Is(err, errBody):
-		return http.StatusBadRequest, &s.counts.malformed
-	case errors.As(err, &tooLarge):
-		return http.StatusRequestEntityTooLarge, &s.counts.tooLong
-	case errors.Is(err, errNotFound):
-		return http.StatusNotFound, nil
-	case errors.Is(err, errFull): // counted by its gate
-		return http.StatusServiceUnavailable, nil
-	case errors.Is(err, store.ErrBusy):
-		return http.StatusServiceUnavailable, &s.counts.storeBusy
+	case errors.Is(err, accept.ErrFull): // counted by its gate
+		return nil
+	case status == http.StatusBadRequest:
+		return &s.counts.malformed
+	case status == http.StatusForbidden:
+		return &s.counts.forbidden
+	case status == http.StatusMethodNotAllowed:
+		return &s.counts.wrongVerb
+	case status == http.StatusRequestURITooLong:
+		return &s.counts.tooLong
+	case status == http.StatusServiceUnavailable:
+		return &s.counts.storeBusy
 	}
-	return http.StatusInternalServerError, &s.counts.failed
+	return &s.counts.failed
 }
 
-// writeText answers with one line of plain text. A client that has gone away
-// is no error of ours: what was recorded stays recorded.
-func writeText(w http.ResponseWriter, status int, line string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("X-Content-Type-Options", "nosniff") // a reason may repeat the sender's bytes
-	w.WriteHeader(status)
-	_, _ = io.WriteString(w, line)
-}
-
-func writeJSON(w http.ResponseWriter, value any) {
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(value)
+// send writes an answer of one line. A client that has gone away is no error
+// of ours: what was recorded stays recorded.
+func (a answer) send(w http.ResponseWriter) {
+	header := w.Header()
+	switch a.status {
+	case http.StatusMethodNotAllowed:
+		header.Set("Allow", http.MethodGet)
+	case http.StatusServiceUnavailable:
+		header.Set("Retry-After", accept.RetryAfterS)
+	}
+	header.Set("Content-Type", "text/plain; charset=utf-8")
+	header.Set("X-Content-Type-Options", "nosniff") // a reason may repeat the sender's bytes
+	w.WriteHeader(a.status)
+	_, _ = io.WriteString(w, a.line)
 }

@@ -7,7 +7,6 @@ package monolith
 import (
 	"context"
 	"fmt"
-	"iter"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -15,6 +14,9 @@ import (
 	"time"
 
 	"github.com/postbench/postbench/internal/postback"
+	"github.com/postbench/postbench/refserver/accept"
+	"github.com/postbench/postbench/refserver/accesslog"
+	"github.com/postbench/postbench/refserver/admin"
 	"github.com/postbench/postbench/refserver/store"
 )
 
@@ -32,49 +34,22 @@ type Conversions interface {
 	Commit(ctx context.Context, c *store.Conversion) (store.Outcome, error)
 }
 
-// Books is what the judge reads. EachRow visits every row that was committed
-// before the call, in the order of the commits, and returns visit's error at
-// once. found is false for an offer that was never loaded.
-type Books interface {
-	EachRow(ctx context.Context, visit func(store.Row) error) error
-	OfferStatus(ctx context.Context, offerID string) (status store.OfferStatus, found bool, err error)
-}
-
-// Population takes clicks and offers: all of a sequence or, at its first
-// error, none. An id loaded again is replaced, an offer's counter kept.
-type Population interface {
-	LoadClicks(ctx context.Context, clicks iter.Seq2[store.Click, error]) (int64, error)
-	LoadOffers(ctx context.Context, offers iter.Seq2[store.Offer, error]) (int64, error)
-}
-
-// Keys keeps the partners' signing keys; LoadKeys follows Population's rules.
-type Keys interface {
-	LoadKeys(ctx context.Context, keys iter.Seq2[store.Key, error]) (int64, error)
-	Keys(ctx context.Context) ([]store.Key, error)
-}
-
-// Component names a part of the server that really ran.
-type Component struct {
-	Role           string `json:"role"`
-	Implementation string `json:"implementation"`
-	Version        string `json:"version"`
-	// Embedded marks a stand-in inside the process for a server of its own.
-	Embedded bool `json:"embedded"`
-}
-
-// Config is what a Server is made of. All fields but SignedOnly, Components
-// and BootID are required.
+// Config is what a Server is made of. All fields but SignedOnly, AccessLog,
+// Components and BootID are required.
 type Config struct {
 	Conversions Conversions
-	Books       Books
-	Population  Population
-	Keys        Keys
-	Components  []Component
+	Books       admin.Books
+	Population  admin.Population
+	Keys        admin.Keys
+	Components  []admin.Component
 	// SignedOnly refuses unsigned postbacks with 403.
 	SignedOnly bool
 	// MaxInFlight bounds the postbacks in work; more are answered 503.
 	MaxInFlight int
-	Now         func() time.Time
+	// AccessLog takes one entry for every postback, before its answer is
+	// sent; nil means that nothing is logged. Closing it is the caller's.
+	AccessLog *accesslog.Log
+	Now       func() time.Time
 	// BootID names this boot of the machine, so that a client can tell whether
 	// it shares our clock.
 	BootID string
@@ -86,8 +61,8 @@ type Config struct {
 type Server struct {
 	config   Config
 	mux      *http.ServeMux
-	inFlight *gate // postbacks
-	reports  *gate // ledger streams and population loads
+	admin    *admin.Admin
+	inFlight *accept.Gate // postbacks
 	counts   counters
 
 	keyring atomic.Pointer[postback.Keyring]
@@ -96,25 +71,22 @@ type Server struct {
 
 // New makes a Server and reads the signing keys that the store holds.
 func New(ctx context.Context, config Config) (*Server, error) {
-	s := &Server{
-		config:   config,
-		mux:      http.NewServeMux(),
-		inFlight: newGate(config.MaxInFlight),
-		reports:  newGate(maxReports),
+	s := &Server{config: config, mux: http.NewServeMux(), inFlight: accept.NewGate(config.MaxInFlight)}
+	var err error
+	s.admin, err = admin.New(admin.Config{
+		Books: config.Books, Population: config.Population, Keys: config.Keys, Components: config.Components,
+		Counts: func() any { return s.Counts() }, OnKeys: s.reloadKeys,
+		Now: config.Now, BootID: config.BootID, Log: config.Log,
+	})
+	if err == nil {
+		err = s.reloadKeys(ctx)
 	}
-	if err := s.reloadKeys(ctx); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("start monolith: %w", err)
 	}
 	s.mux.HandleFunc("/pb", s.postback(s.readPlain))
 	s.mux.HandleFunc("/pb/signed", s.postback(s.readSigned))
-	s.mux.HandleFunc("/ledger", s.judge(http.MethodGet, s.reports, s.ledger))
-	s.mux.HandleFunc("/offers/{offer_id}/cap", s.judge(http.MethodGet, nil, s.offerCap))
-	s.mux.HandleFunc("/clock", s.judge(http.MethodGet, nil, s.clock))
-	s.mux.HandleFunc("/components", s.judge(http.MethodGet, nil, s.components))
-	s.mux.HandleFunc("/healthz", s.judge(http.MethodGet, nil, s.health))
-	s.mux.HandleFunc("/population/clicks", s.judge(http.MethodPost, s.reports, s.loadClicks))
-	s.mux.HandleFunc("/population/offers", s.judge(http.MethodPost, s.reports, s.loadOffers))
-	s.mux.HandleFunc("/population/keys", s.judge(http.MethodPost, s.reports, s.loadKeys))
+	s.mux.Handle("/", s.admin)
 	return s, nil
 }
 

@@ -10,17 +10,19 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/postbench/postbench/refserver/accept"
+	"github.com/postbench/postbench/refserver/accesslog"
 	"github.com/postbench/postbench/refserver/decide"
 	"github.com/postbench/postbench/refserver/store"
 )
 
-// fakeStore misbehaves as a test asks it to.
+// fakeStore commits as a test asks it to, and holds nothing.
 type fakeStore struct {
-	commit  func(context.Context, *store.Conversion) (store.Outcome, error)
-	eachRow func(visit func(store.Row) error) error
+	commit func(context.Context, *store.Conversion) (store.Outcome, error)
 }
 
 func (f *fakeStore) Attribute(context.Context, string) (store.Attribution, error) {
@@ -31,42 +33,32 @@ func (f *fakeStore) Commit(ctx context.Context, c *store.Conversion) (store.Outc
 	return f.commit(ctx, c)
 }
 
-func (f *fakeStore) EachRow(_ context.Context, visit func(store.Row) error) error {
-	return f.eachRow(visit)
-}
+func (f *fakeStore) EachRow(context.Context, func(store.Row) error) error { return nil }
 
 func (f *fakeStore) OfferStatus(context.Context, string) (store.OfferStatus, bool, error) {
-	return store.OfferStatus{}, false, errors.New("disk on fire at /secret/path")
+	return store.OfferStatus{}, false, nil
 }
 
-func (f *fakeStore) LoadClicks(_ context.Context, clicks iter.Seq2[store.Click, error]) (int64, error) {
-	return loadAll(clicks)
+func (f *fakeStore) LoadClicks(context.Context, iter.Seq2[store.Click, error]) (int64, error) {
+	return 0, errors.New("disk on fire")
 }
 
-func (f *fakeStore) LoadOffers(_ context.Context, offers iter.Seq2[store.Offer, error]) (int64, error) {
-	return loadAll(offers)
+func (f *fakeStore) LoadOffers(context.Context, iter.Seq2[store.Offer, error]) (int64, error) {
+	return 0, nil
 }
 
-func (f *fakeStore) LoadKeys(_ context.Context, keys iter.Seq2[store.Key, error]) (int64, error) {
-	return loadAll(keys)
+func (f *fakeStore) LoadKeys(context.Context, iter.Seq2[store.Key, error]) (int64, error) {
+	return 0, nil
 }
 
 func (f *fakeStore) Keys(context.Context) ([]store.Key, error) { return nil, nil }
 
-func loadAll[T any](rows iter.Seq2[T, error]) (n int64, err error) {
-	for _, err := range rows {
-		if err != nil {
-			return 0, err
-		}
-		n++
-	}
-	return n, nil
-}
-
-func serve(t *testing.T, f *fakeStore, maxInFlight int) (*Server, string) {
+func serve(t *testing.T, f *fakeStore, change func(*Config)) (*Server, string) {
 	t.Helper()
-	s, err := New(t.Context(), Config{Conversions: f, Books: f, Population: f, Keys: f,
-		MaxInFlight: maxInFlight, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+	config := Config{Conversions: f, Books: f, Population: f, Keys: f,
+		MaxInFlight: 1, Now: time.Now, Log: slog.New(slog.DiscardHandler)}
+	change(&config)
+	s, err := New(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +87,7 @@ func TestFullAnswers503(t *testing.T) {
 		entered <- struct{}{}
 		<-release
 		return store.Outcome{Verdict: decide.Billable}, nil
-	}}, 2)
+	}}, func(c *Config) { c.MaxInFlight = 2 })
 	first := make(chan string, 2)
 	for range 2 {
 		go func() {
@@ -105,7 +97,7 @@ func TestFullAnswers503(t *testing.T) {
 		<-entered
 	}
 	response, body := get(t, url+"/pb?click_id=c")
-	if response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Retry-After") != "1" || body != errFull.Error() {
+	if response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Retry-After") != "1" || body != accept.ErrFull.Error() {
 		t.Errorf("third of two: %d %q", response.StatusCode, body)
 	}
 	if got := s.Counts(); got.Full != 1 || got.InFlight != 2 || got.Recorded != 0 {
@@ -135,7 +127,7 @@ func TestStoreErrors(t *testing.T) {
 	} {
 		s, url := serve(t, &fakeStore{commit: func(context.Context, *store.Conversion) (store.Outcome, error) {
 			return store.Outcome{}, test.err
-		}}, 1)
+		}}, func(*Config) {})
 		response, body := get(t, url+"/pb?click_id=c")
 		if response.StatusCode != test.status || body != test.body || response.Header.Get("Retry-After") != test.retryAfter || test.count(s.Counts()) != 1 {
 			t.Errorf("%v: %d %q, %+v", test.err, response.StatusCode, body, s.Counts())
@@ -151,7 +143,7 @@ func TestHangUpDoesNotCancel(t *testing.T) {
 		<-gone
 		cancelled <- ctx.Err()
 		return store.Outcome{}, nil
-	}}, 1)
+	}}, func(*Config) {})
 	ctx, hangUp := context.WithCancel(t.Context())
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/pb?click_id=c", nil)
 	if err != nil {
@@ -170,62 +162,76 @@ func TestHangUpDoesNotCancel(t *testing.T) {
 	}
 }
 
-// Half a ledger must not look like a whole one.
-func TestLedgerCutOff(t *testing.T) {
-	_, url := serve(t, &fakeStore{eachRow: func(visit func(store.Row) error) error {
-		for range 2_000 { // beyond every buffer, so that the answer has begun
-			if err := visit(store.Row{ClickID: strings.Repeat("c", 100)}); err != nil {
-				return err
-			}
+// The judge's requests are counted with the postbacks.
+func TestCountsTakeInTheAdmin(t *testing.T) {
+	s, url := serve(t, &fakeStore{}, func(*Config) {})
+	for path, want := range map[string]int{"/ledger": 405, "/pb": 405, "/population/offers": 200, "/population/clicks": 500} {
+		response, err := http.Post(url+path, "text/csv", strings.NewReader(""))
+		if err != nil {
+			t.Fatal(err)
 		}
-		return errors.New("disk I/O error")
-	}}, 1)
-	response, err := http.Get(url + "/ledger")
-	if err != nil {
-		t.Fatal(err)
+		if err := response.Body.Close(); err != nil || response.StatusCode != want {
+			t.Errorf("%s: %d, %v; want %d", path, response.StatusCode, err, want)
+		}
 	}
-	defer response.Body.Close()
-	if _, err := io.Copy(io.Discard, response.Body); err == nil {
-		t.Error("the body ended as if it were whole")
+	if _, body := get(t, url+"/healthz"); !strings.Contains(body, `"wrong_verb":2,`) || !strings.Contains(body, `"failed":1,`) {
+		t.Errorf("%s", body)
 	}
-}
-
-func TestLedgerFailsBeforeTheFirstRow(t *testing.T) {
-	_, url := serve(t, &fakeStore{eachRow: func(func(store.Row) error) error { return store.ErrBusy }}, 1)
-	if response, body := get(t, url+"/ledger"); response.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("%d %q", response.StatusCode, body)
+	if got := s.Counts(); got != (Counts{WrongVerb: 2, Failed: 1}) {
+		t.Errorf("%+v", got)
 	}
 }
 
-func TestReportsAreBounded(t *testing.T) {
-	entered, release := make(chan struct{}), make(chan struct{})
-	_, url := serve(t, &fakeStore{eachRow: func(func(store.Row) error) error {
-		entered <- struct{}{}
-		<-release
-		return nil
-	}}, 1)
-	done := make(chan struct{})
-	for range maxReports {
-		go func() {
-			if response, err := http.Get(url + "/ledger"); err == nil {
-				_ = response.Body.Close()
-			}
-			done <- struct{}{}
-		}()
-		<-entered
-	}
-	if response, body := get(t, url+"/ledger"); response.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("ledger %d: %d %q", maxReports+1, response.StatusCode, body)
-	}
-	close(release)
-	for range maxReports {
-		<-done
-	}
+// answered is a writer that looks whether the client has its answer already.
+type answered struct {
+	t    *testing.T
+	done atomic.Bool
+	log  strings.Builder
 }
 
-func TestInternalErrorsStayInside(t *testing.T) {
-	_, url := serve(t, &fakeStore{}, 1)
-	if response, body := get(t, url+"/offers/o/cap"); response.StatusCode != 500 || body != "internal error" {
-		t.Errorf("%d %q", response.StatusCode, body)
+func (a *answered) Write(b []byte) (int, error) {
+	if a.done.Load() {
+		a.t.Error("the answer came before the log")
+	}
+	return a.log.Write(b)
+}
+
+func TestAccessLog(t *testing.T) {
+	out := &answered{t: t}
+	log := accesslog.New(out, accesslog.Options{})
+	commit := func(_ context.Context, c *store.Conversion) (store.Outcome, error) {
+		if c.ClickID == "fails" {
+			return store.Outcome{}, errors.New("disk on fire")
+		}
+		return store.Outcome{Verdict: decide.Billable}, nil
+	}
+	var nowUnixNs atomic.Int64
+	_, url := serve(t, &fakeStore{commit: commit}, func(c *Config) {
+		c.AccessLog = log
+		c.Now = func() time.Time { return time.Unix(0, 1_000+nowUnixNs.Add(1)) }
+	})
+	for _, path := range []string{"/pb?click_id=c", "/pb?x=1", "/clock", "/pb/signed?click_id=c&sig=secret", "/pb?click_id=fails"} {
+		out.done.Store(false)
+		response, _ := get(t, url+path)
+		out.done.Store(true)
+		if got := response.Header.Get("Server-Timing"); strings.Contains(got, "log;dur=") != (path != "/clock") {
+			t.Errorf("%s: stages %q", path, got)
+		}
+	}
+	out.done.Store(false)
+	if response, err := http.Head(url + "/pb?click_id=c"); err != nil || response.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("HEAD: %v, %v", response, err)
+	}
+	if err := log.Close(); err != nil {
+		t.Error(err)
+	}
+	const want = `{"unix_ns":1001,"duration_ns":3,"status":200,"method":"GET","uri":"/pb?click_id=c"}
+{"unix_ns":1006,"duration_ns":2,"status":400,"method":"GET","uri":"/pb?x=1"}
+{"unix_ns":1011,"duration_ns":2,"status":400,"method":"GET","uri":"/pb/signed?click_id=c&sig=redacted"}
+{"unix_ns":1015,"duration_ns":3,"status":500,"method":"GET","uri":"/pb?click_id=fails"}
+{"unix_ns":1020,"duration_ns":1,"status":405,"method":"HEAD","uri":"/pb?click_id=c"}
+`
+	if got := out.log.String(); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
 	}
 }

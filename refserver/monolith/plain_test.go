@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/postbench/postbench/internal/postback"
+	"github.com/postbench/postbench/refserver/accept"
 	"github.com/postbench/postbench/refserver/store"
 )
 
@@ -33,8 +34,8 @@ func TestParsePlain(t *testing.T) {
 		{"lower-case currency", "click_id=c&currency=eur", store.Conversion{}, postback.ErrBadCurrency},
 		{"longest click", "click_id=" + strings.Repeat("c", 128), store.Conversion{ClickID: strings.Repeat("c", 128)}, nil},
 		{"click too long", "click_id=" + strings.Repeat("c", 129), store.Conversion{}, postback.ErrTooLong},
-		{"control character", "click_id=c%0A", store.Conversion{}, errNotText},
-		{"not UTF-8", "click_id=c%ff", store.Conversion{}, errNotText},
+		{"control character", "click_id=c%0A", store.Conversion{}, accept.ErrNotText},
+		{"not UTF-8", "click_id=c%ff", store.Conversion{}, accept.ErrNotText},
 	} {
 		got, err := parsePlain(test.query)
 		if !errors.Is(err, test.err) {

@@ -7,18 +7,14 @@ import (
 	"net/url"
 	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"github.com/postbench/postbench/internal/postback"
+	"github.com/postbench/postbench/refserver/accept"
+	"github.com/postbench/postbench/refserver/accesslog"
 	"github.com/postbench/postbench/refserver/store"
 )
 
 const (
-	// maxPastS and maxFutureS bound a signature's age. Partners resend old
-	// URLs for hours; a replay does no harm, since the identity is kept forever.
-	maxPastS   = 48 * 3600
-	maxFutureS = 5 * 60
-
 	// storeWait bounds the waits for the store within one postback.
 	storeWait = 5 * time.Second
 
@@ -33,36 +29,49 @@ type reader func(r *http.Request, received time.Time, t *timing) (*store.Convers
 func (s *Server) postback(read reader) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		received := s.config.Now()
-		if !s.methodIs(http.MethodGet, w, r) { // HEAD too: a probe must not record anything
-			return
-		}
-		if !s.inFlight.tryEnter() {
-			s.refuse(w, r, errFull)
-			return
-		}
-		defer s.inFlight.leave()
 		t := &timing{now: s.config.Now, last: received}
-		outcome, err := s.take(r, received, t, read)
+		var reply answer
+		switch {
+		case r.Method != http.MethodGet: // HEAD too: a probe must not record anything
+			reply = s.refused(r, accept.ErrMethod)
+		case !s.inFlight.TryEnter():
+			reply = s.refused(r, accept.ErrFull)
+		default:
+			defer s.inFlight.Leave()
+			reply = s.answer(r, received, t, read)
+		}
+		if s.config.AccessLog != nil {
+			s.log(r, received, t, reply.status)
+		}
 		if len(t.stages) > 0 {
 			w.Header().Set("Server-Timing", string(t.stages))
 		}
-		switch {
-		case err != nil:
-			s.refuse(w, r, err)
-		case outcome.Repeated:
-			s.counts.repeated.Add(1)
-			writeText(w, http.StatusOK, "DUP")
-		default:
-			s.counts.recorded.Add(1)
-			writeText(w, http.StatusOK, "OK")
-		}
+		reply.send(w)
 	}
+}
+
+func (s *Server) answer(r *http.Request, received time.Time, t *timing, read reader) answer {
+	outcome, err := s.take(r, received, t, read)
+	if err != nil {
+		return s.refused(r, err)
+	}
+	return s.accepted(outcome)
+}
+
+// log is a stage of its own: the entry is written before the answer.
+func (s *Server) log(r *http.Request, received time.Time, t *timing, status int) {
+	t.last = t.now()
+	s.config.AccessLog.Log(&accesslog.Entry{
+		UnixNs: received.UnixNano(), DurationNs: t.last.Sub(received).Nanoseconds(),
+		Status: status, Method: []byte(r.Method), URI: []byte(r.RequestURI),
+	})
+	t.mark("log")
 }
 
 func (s *Server) take(r *http.Request, received time.Time, t *timing, read reader) (store.Outcome, error) {
 	switch {
 	case r.ContentLength != 0:
-		return store.Outcome{}, errBody
+		return store.Outcome{}, accept.ErrBody
 	case len(r.URL.RawQuery) > postback.MaxQueryBytes:
 		return store.Outcome{}, postback.ErrTooLong
 	}
@@ -70,8 +79,8 @@ func (s *Server) take(r *http.Request, received time.Time, t *timing, read reade
 	if err != nil {
 		return store.Outcome{}, err
 	}
-	if c.Payout < 0 && !c.Event.Reverses() {
-		return store.Outcome{}, &postback.ParseError{Param: "payout", Reason: errNegative}
+	if err := accept.Payout(c.Event, c.Payout); err != nil {
+		return store.Outcome{}, err
 	}
 	// A partner that hangs up early has sent its postback nonetheless.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), storeWait)
@@ -103,8 +112,8 @@ func (s *Server) readSigned(r *http.Request, received time.Time, t *timing) (*st
 	if err != nil {
 		return nil, err
 	}
-	if ageS := received.Unix() - p.TSUnixS; ageS > maxPastS || ageS < -maxFutureS {
-		return nil, errStale
+	if err := accept.Fresh(p.TSUnixS, received.Unix()); err != nil {
+		return nil, err
 	}
 	return &store.Conversion{
 		ClickID: string(p.ClickID), TxID: string(p.TxID), ClaimedOfferID: string(p.OfferID),
@@ -116,7 +125,7 @@ func (s *Server) readSigned(r *http.Request, received time.Time, t *timing) (*st
 // one field after another.
 func (s *Server) readPlain(r *http.Request, received time.Time, t *timing) (*store.Conversion, error) {
 	if s.config.SignedOnly {
-		return nil, errUnsigned
+		return nil, accept.ErrUnsigned
 	}
 	c, err := parsePlain(r.URL.RawQuery)
 	t.mark("parse")
@@ -172,20 +181,10 @@ func setOnce(values []string, maxBytes int, set func(string) error) error {
 		return nil
 	case len(values[0]) > maxBytes:
 		return postback.ErrTooLong
-	case !isText(values[0]):
-		return errNotText
+	case !accept.IsText([]byte(values[0])):
+		return accept.ErrNotText
 	}
 	return set(values[0])
-}
-
-// isText keeps identities out that the JSON ledger could not give back as they are.
-func isText(s string) bool {
-	for _, r := range s {
-		if r == utf8.RuneError || r < ' ' || r == 0x7f {
-			return false
-		}
-	}
-	return true
 }
 
 // timing collects the stages of one request for the Server-Timing header.

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/postbench/postbench/internal/postback"
+	"github.com/postbench/postbench/refserver/admin"
 	"github.com/postbench/postbench/refserver/decide"
 	"github.com/postbench/postbench/refserver/monolith"
 	"github.com/postbench/postbench/refserver/store"
@@ -21,9 +22,9 @@ import (
 // Subject is an opened store.
 type Subject struct {
 	Conversions monolith.Conversions
-	Books       monolith.Books
-	Population  monolith.Population
-	Keys        monolith.Keys
+	Books       admin.Books
+	Population  admin.Population
+	Keys        admin.Keys
 	Close       func() error
 }
 
@@ -61,7 +62,7 @@ func Run(t *testing.T, open Opener) {
 }
 
 // Populate loads the clicks "capped-0", "free-0" and so on, n of each offer.
-func Populate(t testing.TB, population monolith.Population, n int) {
+func Populate(t testing.TB, population admin.Population, n int) {
 	t.Helper()
 	offers := []store.Offer{
 		{OfferID: CappedOffer, Cap: Cap, Payout: 12_500_000, Currency: postback.Currency{'E', 'U', 'R'}, AttributionWindowS: WindowS},

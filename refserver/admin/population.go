@@ -1,4 +1,4 @@
-package monolith
+package admin
 
 import (
 	"context"
@@ -18,21 +18,24 @@ const (
 	maxDrainBytes = 64 << 20
 )
 
-func (s *Server) loadClicks(w http.ResponseWriter, r *http.Request) error {
-	return populate(w, r, clickTable(), s.config.Population.LoadClicks)
+func (a *Admin) loadClicks(w http.ResponseWriter, r *http.Request) error {
+	return populate(w, r, clickTable(), a.config.Population.LoadClicks)
 }
 
-func (s *Server) loadOffers(w http.ResponseWriter, r *http.Request) error {
-	return populate(w, r, offerTable(), s.config.Population.LoadOffers)
+func (a *Admin) loadOffers(w http.ResponseWriter, r *http.Request) error {
+	return populate(w, r, offerTable(), a.config.Population.LoadOffers)
 }
 
-func (s *Server) loadKeys(w http.ResponseWriter, r *http.Request) error {
+func (a *Admin) loadKeys(w http.ResponseWriter, r *http.Request) error {
 	return populate(w, r, keyTable(), func(ctx context.Context, keys iter.Seq2[store.Key, error]) (int64, error) {
-		loaded, err := s.config.Keys.LoadKeys(ctx, keys)
+		loaded, err := a.config.Keys.LoadKeys(ctx, keys)
 		if err != nil {
 			return 0, err
 		}
-		return loaded, s.reloadKeys(ctx)
+		if a.config.OnKeys == nil {
+			return loaded, nil
+		}
+		return loaded, a.config.OnKeys(ctx)
 	})
 }
 

@@ -1,4 +1,4 @@
-package monolith
+package admin
 
 import (
 	"errors"
@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/postbench/postbench/internal/postback"
+	"github.com/postbench/postbench/refserver/accept"
 	"github.com/postbench/postbench/refserver/store"
 )
 
@@ -89,7 +90,7 @@ func FuzzReadClicks(f *testing.F) {
 			t.Fatalf("%q: %v", body, err)
 		}
 		for _, c := range clicks {
-			if c.ClickID == "" || len(c.ClickID) > postback.MaxClickIDBytes || !isText(c.ClickID) ||
+			if c.ClickID == "" || len(c.ClickID) > postback.MaxClickIDBytes || !accept.IsText([]byte(c.ClickID)) ||
 				c.OfferID == "" || len(c.OfferID) > postback.MaxOfferIDBytes || c.ClickedUnixS < 0 || c.ClickedUnixS > maxUnixS {
 				t.Fatalf("%q: accepted %+v", body, c)
 			}

@@ -1,4 +1,4 @@
-package monolith
+package admin
 
 import (
 	"bufio"
@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/postbench/postbench/internal/postback"
+	"github.com/postbench/postbench/refserver/accept"
 	"github.com/postbench/postbench/refserver/store"
 )
 
@@ -132,7 +133,7 @@ func keyTable() table[store.Key] {
 }
 
 func readID(dst *string, name, field string, maxBytes int) error {
-	if field == "" || len(field) > maxBytes || !isText(field) {
+	if field == "" || len(field) > maxBytes || !accept.IsText([]byte(field)) {
 		return fmt.Errorf("%s %.40q: expected 1 to %d bytes of text", name, field, maxBytes)
 	}
 	*dst = field

@@ -1,0 +1,208 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/postbench/postbench/refserver"
+	"github.com/postbench/postbench/reports"
+)
+
+// faultsOf are the faults that the composition has processes for, in time.
+func (d *disturbances) faultsOf(c *refserver.Composition) []plannedFault {
+	var list []plannedFault
+	roles := c.Roles()
+	for _, f := range d.faults {
+		if hasProcess(c, roles, f.Role, f.Node) == nil {
+			list = append(list, f)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b plannedFault) int { return int(a.at - b.at) })
+	return list
+}
+
+func (d *disturbances) crashOf(c *refserver.Composition) *crashFault {
+	if d.crash == nil || hasProcess(c, c.Roles(), d.crash.role, d.crash.node) != nil {
+		return nil
+	}
+	return d.crash
+}
+
+// injection is what was done to a server in a run.
+type injection struct {
+	faults []reports.Fault
+	failed []string
+}
+
+// inject does what is planned, each at its time, until ctx ends.
+func (to *target) inject(ctx context.Context, start time.Time) (done injection) {
+	if c := to.crash; c != nil {
+		done.faults = append(done.faults, reports.Fault{Do: "crash", Process: processName(c.role, c.node), Point: c.point})
+	}
+	for _, f := range to.faults {
+		timer := time.NewTimer(time.Until(start.Add(f.at)))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			done.failed = append(done.failed, fmt.Sprintf("%s of %s at %v came after the end", f.Do, processName(f.Role, f.Node), f.at))
+			continue
+		case <-timer.C:
+		}
+		atNs := int64(time.Since(start))
+		if err := to.post(ctx, &f.Fault); err != nil {
+			done.failed = append(done.failed, fmt.Sprintf("%s of %s at %v: %v", f.Do, processName(f.Role, f.Node), f.at, err))
+			continue
+		}
+		done.faults = append(done.faults, reports.Fault{Do: f.Do, Process: processName(f.Role, f.Node), AtNs: atNs, ForNs: f.ForNs})
+	}
+	return done
+}
+
+func processName(role refserver.Role, node int) string { return fmt.Sprintf("%s/%d", role, node) }
+
+func (to *target) post(ctx context.Context, f *refserver.Fault) error {
+	text, err := json.Marshal(f)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), httpTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, to.chaos, bytes.NewReader(text))
+	if err != nil {
+		return err
+	}
+	response, err := to.client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusNoContent {
+		reason, _ := io.ReadAll(io.LimitReader(response.Body, maxReasonBytes))
+		return fmt.Errorf("%s: %s", response.Status, bytes.TrimSpace(reason))
+	}
+	return nil
+}
+
+// disturbed notes what was done. A fault that could not be done makes the run
+// another one than the one that was asked for.
+func (m *measurement) disturbed(by injection) {
+	m.faults = by.faults
+	for _, reason := range by.failed {
+		m.doubts.server = append(m.doubts.server, "a fault was not injected: "+reason)
+	}
+}
+
+// The counts that the report needs of each role, see refserver.Path.
+type (
+	edgeCounts struct {
+		DroppedAfterAnswer int64 `json:"dropped_after_answer"`
+	}
+	senderCounts struct {
+		RecordsSent   int64 `json:"records_sent"`
+		DatagramsSent int64 `json:"datagrams_sent"`
+		Replicated    int64 `json:"replicated"`
+		Expired       int64 `json:"expired"`
+	}
+	receiverCounts struct {
+		CommittedEver int64            `json:"committed_ever"`
+		KernelDrops   int64            `json:"kernel_drops"`
+		Refused       map[string]int64 `json:"refused"`
+	}
+	relayCounts struct {
+		Sent, Forwarded, Dropped, Duplicated, Reordered, Corrupted, DroppedRecords int64
+	}
+)
+
+// serverPath is refserver.Path as the report reads it.
+type serverPath struct {
+	Edges       []pathStep[edgeCounts]   `json:"edges"`
+	Batchers    []pathStep[senderCounts] `json:"batchers"`
+	Redis       []pathStep[struct{}]     `json:"redis"`
+	Replicators []pathStep[senderCounts] `json:"replicators"`
+	Central     pathStep[receiverCounts] `json:"central"`
+	Relay       *relayCounts             `json:"relay"`
+}
+
+type pathStep[T any] struct {
+	Restarts int64 `json:"restarts"`
+	CPUNs    int64 `json:"cpu_ns"`
+	Counts   *T    `json:"counts"`
+}
+
+// readPath asks the server what its processes counted.
+func (to *target) readPath(ctx context.Context, m *measurement) error {
+	if to.path == "" {
+		return nil
+	}
+	var path serverPath
+	if err := getJSON(ctx, to.client, to.path, &path); err != nil {
+		return err
+	}
+	m.path = path.summary()
+	if r := path.Relay; r != nil {
+		m.netem = &reports.Netem{UDPSent: r.Sent, Dropped: r.Dropped, DroppedRecords: r.DroppedRecords,
+			Duplicated: r.Duplicated, Reordered: r.Reordered, Corrupted: r.Corrupted}
+	}
+	return nil
+}
+
+// cpu is the CPU time of all processes.
+func (p *serverPath) cpu() time.Duration {
+	sum := p.Central.CPUNs
+	for _, e := range p.Edges {
+		sum += e.CPUNs
+	}
+	for _, r := range p.Redis {
+		sum += r.CPUNs
+	}
+	for _, s := range slices.Concat(p.Batchers, p.Replicators) {
+		sum += s.CPUNs
+	}
+	return time.Duration(sum)
+}
+
+// summary adds up the processes.
+func (p *serverPath) summary() *reports.Path {
+	sum := &reports.Path{Restarts: p.Central.Restarts}
+	for _, e := range p.Edges {
+		sum.Restarts += e.Restarts
+		if e.Counts != nil {
+			sum.DroppedAfterAnswer += e.Counts.DroppedAfterAnswer
+		}
+	}
+	for _, r := range p.Redis {
+		sum.Restarts += r.Restarts
+	}
+	records, datagrams, known := int64(0), int64(0), true
+	for _, s := range slices.Concat(p.Batchers, p.Replicators) {
+		sum.Restarts += s.Restarts
+		known = known && s.Counts != nil && s.Restarts == 0
+		if s.Counts != nil {
+			records += s.Counts.RecordsSent + s.Counts.Replicated
+			datagrams += s.Counts.DatagramsSent
+			sum.RecordsExpired += s.Counts.Expired
+		}
+	}
+	if known {
+		sum.RecordsSent = &records
+	}
+	if known && len(p.Batchers) > 0 {
+		sum.Datagrams = &datagrams
+	}
+	if c := p.Central.Counts; c != nil {
+		sum.RecordsCommitted, sum.KernelDrops = c.CommittedEver, c.KernelDrops
+		for reason, n := range c.Refused {
+			if !strings.HasPrefix(reason, "ingest_") { // those are requests, which the replicator repeats
+				sum.Refused += n
+			}
+		}
+	}
+	return sum
+}

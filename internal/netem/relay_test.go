@@ -1,0 +1,188 @@
+package netem
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/postbench/postbench/internal/netem/udpsocket"
+)
+
+// patience is how long a test waits for what must come.
+const patience = 20 * time.Second
+
+type link struct {
+	t     *testing.T
+	relay *Relay
+	from  *net.UDPConn // to the relay
+	to    *net.UDPConn // behind it
+	ended chan error
+	stop  context.CancelFunc
+}
+
+func newLink(t *testing.T, config Config) *link {
+	t.Helper()
+	l := &link{t: t, ended: make(chan error, 1)}
+	to, _, err := udpsocket.Listen("127.0.0.1:0", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.to = to
+	t.Cleanup(func() { _ = to.Close() })
+	config.Forward = to.LocalAddr().String()
+	if l.relay, err = NewRelay(config); err != nil {
+		t.Fatal(err)
+	}
+	at, err := net.ResolveUDPAddr("udp4", l.relay.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.from, err = net.DialUDP("udp4", nil, at); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.from.Close() })
+	return l
+}
+
+func (l *link) start() {
+	ctx, cancel := context.WithCancel(l.t.Context())
+	l.stop = cancel
+	go func() { l.ended <- l.relay.Run(ctx) }()
+	l.t.Cleanup(cancel)
+}
+
+// end stops the relay and returns its last word.
+func (l *link) end() Counts {
+	l.t.Helper()
+	l.stop()
+	select {
+	case err := <-l.ended:
+		if err != nil {
+			l.t.Fatal(err)
+		}
+	case <-time.After(patience):
+		l.t.Fatal("the relay does not end")
+	}
+	return l.relay.Counts()
+}
+
+func (l *link) send(n uint64) {
+	l.t.Helper()
+	if _, err := l.from.Write(numbered(n)); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// receive returns the next number behind the relay.
+func (l *link) receive() uint64 {
+	l.t.Helper()
+	var buffer [64]byte
+	_ = l.to.SetReadDeadline(time.Now().Add(patience))
+	n, err := l.to.Read(buffer[:])
+	if err != nil || n != 8 {
+		l.t.Fatalf("read %d bytes, %v", n, err)
+	}
+	return binary.BigEndian.Uint64(buffer[:])
+}
+
+func TestRelayDropsTheList(t *testing.T) {
+	l := newLink(t, Config{Drop: []uint64{2, 3}, Records: func(d []byte) int { return int(d[7]) }})
+	l.start()
+	for n := range uint64(5) {
+		l.send(n + 1)
+	}
+	for _, want := range []uint64{1, 4, 5} {
+		if got := l.receive(); got != want {
+			t.Fatalf("received %d, want %d", got, want)
+		}
+	}
+	if c := l.end(); c != (Counts{Sent: 5, Forwarded: 3, Dropped: 2, DroppedRecords: 5, KernelDrops: c.KernelDrops}) || c.KernelDrops > 0 {
+		t.Errorf("%+v", c)
+	}
+}
+
+// A held datagram needs no other to be released.
+func TestRelayReleasesInTime(t *testing.T) {
+	l := newLink(t, Config{Impairment: Impairment{Reorder: 1}})
+	l.start()
+	l.send(1)
+	if got := l.receive(); got != 1 {
+		t.Fatalf("received %d", got)
+	}
+	if c := l.end(); c.Forwarded != 1 || c.Reordered != 0 || c.Held != 0 {
+		t.Errorf("%+v", c)
+	}
+}
+
+// What was sent before the end is relayed, what was held back too.
+func TestRelayDrainsAtTheEnd(t *testing.T) {
+	const n = 500
+	l := newLink(t, Config{Impairment: Impairment{Reorder: 0.5}})
+	for i := range uint64(n) { // waits in the socket: nobody reads yet
+		l.send(i)
+	}
+	l.start()
+	if c := l.end(); c.Sent != n || c.Forwarded != n || c.Held != 0 || c.Reordered == 0 {
+		t.Errorf("%+v", c)
+	}
+	seen := make(map[uint64]bool)
+	for range n {
+		seen[l.receive()] = true
+	}
+	if len(seen) != n {
+		t.Errorf("%d of %d arrived", len(seen), n)
+	}
+}
+
+// A closed port behind the relay costs what is sent to it, nothing later.
+func TestRelayOutlivesTheReceiver(t *testing.T) {
+	l := newLink(t, Config{})
+	l.start()
+	addr := l.to.LocalAddr().String()
+	_ = l.to.Close()
+	for range 10 {
+		l.send(0)
+	}
+	waitFor(t, func() bool { return l.relay.Counts().Forwarded == 10 })
+	to, _, err := udpsocket.Listen(addr, 0)
+	if err != nil {
+		t.Skipf("somebody took the port: %v", err)
+	}
+	defer func() { _ = to.Close() }()
+	l.to = to
+	l.send(7)
+	if got := l.receive(); got != 7 {
+		t.Errorf("received %d", got)
+	}
+	if c := l.end(); c.Sent != 11 || c.SendFailed != 0 {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestRelayRefuses(t *testing.T) {
+	for _, forward := range []string{"", "127.0.0.1", "127.0.0.1:0", "192.0.2.1:9", "[::1]:9"} {
+		relay, err := NewRelay(Config{Forward: forward})
+		if !errors.Is(err, ErrConfig) {
+			t.Errorf("forward to %q: %v", forward, err)
+		}
+		if relay != nil {
+			_ = relay.Close()
+		}
+	}
+	if _, err := NewRelay(Config{Forward: "127.0.0.1:9", Impairment: Impairment{Loss: 2}}); !errors.Is(err, ErrConfig) {
+		t.Error(err)
+	}
+}
+
+func waitFor(t *testing.T, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !condition(); {
+		if time.Now().After(deadline) {
+			t.Fatal("waited in vain")
+		}
+		time.Sleep(time.Millisecond) // polls what a goroutine with a real socket does
+	}
+}

@@ -1,0 +1,126 @@
+package refserver
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net"
+	"path/filepath"
+	"time"
+
+	"github.com/postbench/postbench/internal/netem"
+	"github.com/postbench/postbench/refserver/monolith"
+)
+
+// Config is what Serve needs. Composition, Addr and DataDir are required.
+type Config struct {
+	Composition Composition
+	// Addr is host:port to listen on; port 0 takes a free one.
+	Addr string
+	// DataDir holds everything that must outlive the process. It is created if
+	// missing. A DataDir that was used before is continued.
+	DataDir string
+	// SignedOnly refuses unsigned postbacks with 403.
+	SignedOnly bool
+	// MaxInFlight bounds the postbacks in work; 0 means monolith.DefaultMaxInFlight.
+	MaxInFlight int
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+	// BootID names this boot of the machine for /clock.
+	BootID string
+	// Log takes what an operator should know; nil drops it.
+	Log *slog.Logger
+
+	// What follows is for a composition of several processes.
+
+	// Program is how this program is started in a role of its own, on the
+	// file that ReadRoleConfig reads.
+	Program func(roleFile string) (path string, args []string)
+	// ChildLog takes what the processes write to stderr; nil drops it.
+	ChildLog io.Writer
+	// AdminAddr is host:port for the judge's endpoints; "" takes a free port
+	// of the loopback interface.
+	AdminAddr string
+	// LaneDir holds the lanes; "" means DataDir/lanes. In memory they are
+	// fastest, on a disk they outlive a restart of the machine.
+	LaneDir string
+	// LaneSlots is the size of a lane in records, a power of two; 0 means
+	// DefaultLaneSlots.
+	LaneSlots int
+	// TimeScale divides times to live: 60 makes 5 minutes 5 seconds. 0 means 1.
+	TimeScale float64
+	// UDP is what happens to datagrams between batcher and collector, drawn
+	// from Seed; UDPDrop lists the ones that vanish, counted from 1.
+	UDP     netem.Impairment
+	UDPDrop []uint64
+	Seed    uint64
+	// Crash kills a process at a named point, once:
+	// "edge:answered-not-buffered#137" is the 137th passage of the first edge.
+	Crash string
+}
+
+// maxTimeScale makes five minutes a third of a second.
+const maxTimeScale = 1000
+
+// DefaultLaneSlots is 32 MiB of 512 B: three seconds of a stalled batcher at
+// 20,000 postbacks a second.
+const DefaultLaneSlots = 1 << 16
+
+// Addresses are where a server answers: Front takes postbacks and everything
+// else, Admin everything but postbacks, also while no edge lives.
+type Addresses struct{ Front, Admin string }
+
+func (c *Config) impaired() bool { return c.UDP != (netem.Impairment{}) || len(c.UDPDrop) > 0 }
+
+// Validate says in one line what is wrong, and changes nothing.
+func (c Config) Validate() error {
+	if err := c.Composition.Validate(); err != nil {
+		return err
+	}
+	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
+		return fmt.Errorf("listen address %q: expected host:port such as 127.0.0.1:8080", c.Addr)
+	}
+	if c.DataDir == "" {
+		return errors.New("data directory is missing: name one that may be written")
+	}
+	if c.Composition.Uplink != None && c.Program == nil {
+		return errors.New("a composition of several processes needs a program to start")
+	}
+	if c.Composition.Uplink == None && (c.impaired() || c.Crash != "") {
+		return fmt.Errorf("variant %s has no UDP and no processes to disturb", c.Composition.Name)
+	}
+	if c.TimeScale < 0 || math.IsNaN(c.TimeScale) || c.TimeScale > maxTimeScale {
+		return fmt.Errorf("time scale %v: expected more than 0 and at most %d", c.TimeScale, maxTimeScale)
+	}
+	if c.MaxInFlight < 0 {
+		return fmt.Errorf("limit of postbacks in work: %d, expected at least 1, or 0 for the default", c.MaxInFlight)
+	}
+	return nil
+}
+
+func (c Config) withDefaults() Config {
+	if c.MaxInFlight == 0 {
+		c.MaxInFlight = monolith.DefaultMaxInFlight
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.AdminAddr == "" {
+		c.AdminAddr = "127.0.0.1:0"
+	}
+	if c.LaneDir == "" {
+		c.LaneDir = filepath.Join(c.DataDir, "lanes")
+	}
+	if c.LaneSlots == 0 {
+		c.LaneSlots = DefaultLaneSlots
+	}
+	if c.TimeScale == 0 {
+		c.TimeScale = 1
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}

@@ -1,0 +1,248 @@
+package refserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/postbench/postbench/refserver/admin"
+	"github.com/postbench/postbench/refserver/lanes"
+	"github.com/postbench/postbench/refserver/redisbuf"
+)
+
+// backlogHeader is the ledger's, see package admin.
+const backlogHeader = "Postbench-Backlog"
+
+// serveAdmin answers the judge's questions on a free port of the loopback
+// interface until ctx ends: most go to central, some only the supervisor knows.
+func (s *supervisor) serveAdmin(ctx context.Context) (done <-chan struct{}, err error) {
+	listener, err := listen(ctx, s.config.AdminAddr)
+	if err != nil {
+		return nil, err
+	}
+	s.adminAddr = listener.Addr().String()
+	server := &http.Server{Handler: s.adminHandler(), ReadHeaderTimeout: readHeaderLimit, IdleTimeout: idleLimit}
+	closed := make(chan struct{})
+	go func() { _ = server.Serve(listener) }()
+	go func() {
+		defer close(closed)
+		<-ctx.Done()
+		_ = server.Close()
+	}()
+	return closed, nil
+}
+
+func (s *supervisor) adminHandler() http.Handler {
+	target, _ := url.Parse(controlHost) // a constant
+	central := &httputil.ReverseProxy{
+		Rewrite:        func(r *httputil.ProxyRequest) { r.SetURL(target) },
+		Transport:      s.central.client.Transport,
+		ModifyResponse: s.amend,
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
+			http.Error(w, "central does not answer: "+err.Error(), http.StatusBadGateway)
+		},
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", central)
+	mux.HandleFunc("GET /components", answerJSON(s.components))
+	mux.HandleFunc("GET /path", answerJSON(s.path))
+	mux.HandleFunc("POST /chaos", s.chaos)
+	mux.HandleFunc("/keys", http.NotFound) // central's secrets stay inside
+	mux.HandleFunc("/ingest", http.NotFound)
+	return mux
+}
+
+// amend adds to central's answers what only the supervisor knows.
+func (s *supervisor) amend(r *http.Response) error {
+	switch {
+	case r.Request.URL.Path == "/ledger" && r.StatusCode == http.StatusOK:
+		central, err := strconv.ParseInt(r.Header.Get(backlogHeader), 10, 64)
+		if err != nil {
+			return fmt.Errorf("central's backlog: %w", err)
+		}
+		r.Header.Set(backlogHeader, strconv.FormatInt(central+s.backlog(r.Request.Context()), 10))
+	case r.Request.URL.Path == "/population/keys" && r.StatusCode == http.StatusOK:
+		return s.distributeKeys(r.Request.Context())
+	}
+	return nil
+}
+
+// backlog is what the edges hold for central. Of a part that does not answer
+// nobody can say that it holds nothing: it counts as 1.
+func (s *supervisor) backlog(ctx context.Context) int64 {
+	var sum int64
+	for _, p := range s.of(RoleReplicator) {
+		var counts replicatorCounts
+		if err := p.control.get(ctx, "/counts", &counts); err != nil {
+			counts.Backlog = 1
+		}
+		sum += counts.Backlog
+	}
+	if s.config.Composition.Buffer != BufferShm {
+		return sum
+	}
+	for _, n := range s.nodes {
+		held, err := lanes.Backlog(n.laneDir)
+		if err != nil {
+			held = 1
+		}
+		sum += held
+	}
+	return sum
+}
+
+// components names what really runs.
+func (s *supervisor) components(ctx context.Context) (any, error) {
+	c := s.config.Composition
+	list := []admin.Component{frontComponent(c.Front)}
+	if c.Buffer == BufferShm {
+		list = append(list, admin.Component{Role: "queue", Implementation: "shared memory", Version: "lane format 1"},
+			admin.Component{Role: "uplink", Implementation: "UDP", Version: "datagram format 1"})
+	} else {
+		redis := admin.Component{Role: "redis", Implementation: "redis-server"}
+		if !s.realRedis {
+			redis.Implementation, redis.Embedded = "miniredis", true
+		}
+		var err error
+		if redis.Version, err = redisbuf.Version(ctx, s.nodes[0].redis); err != nil {
+			return nil, fmt.Errorf("ask Redis for its version: %w", err)
+		}
+		list = append(list, redis)
+	}
+	var central []admin.Component
+	if err := s.central.get(ctx, "/components", &central); err != nil {
+		return nil, err
+	}
+	return append(list, central...), nil
+}
+
+func frontComponent(front string) admin.Component {
+	if front == FrontZerocopy {
+		return admin.Component{Role: "http", Implementation: "fasthttp", Version: moduleVersion("github.com/valyala/fasthttp")}
+	}
+	return admin.Component{Role: "http", Implementation: "net/http", Version: runtime.Version()}
+}
+
+// moduleVersion is the version of a library in this build.
+func moduleVersion(path string) string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, module := range info.Deps {
+			if module.Path == path {
+				return module.Version
+			}
+		}
+	}
+	return "unknown"
+}
+
+// Path is what every process on a postback's way has counted since its start;
+// the counts themselves are the process's own, see its package.
+type Path struct {
+	Edges       []PathStep `json:"edges"`
+	Batchers    []PathStep `json:"batchers,omitempty"`
+	Redis       []PathStep `json:"redis,omitempty"`
+	Replicators []PathStep `json:"replicators,omitempty"`
+	Central     PathStep   `json:"central"`
+	Relay       any        `json:"relay,omitempty"`
+}
+
+// PathStep is one process. Counts is null while it does not answer.
+type PathStep struct {
+	Node     int             `json:"node"`
+	Pid      int             `json:"pid"`
+	Restarts int64           `json:"restarts"`
+	CPUNs    int64           `json:"cpu_ns"` // user and system, of its predecessors too
+	Counts   json.RawMessage `json:"counts"`
+}
+
+func (s *supervisor) path(ctx context.Context) (any, error) {
+	var path Path
+	for role, steps := range map[Role]*[]PathStep{RoleEdge: &path.Edges, RoleBatcher: &path.Batchers,
+		RoleRedis: &path.Redis, RoleReplicator: &path.Replicators} {
+		for _, p := range s.of(role) {
+			*steps = append(*steps, s.step(ctx, p))
+		}
+	}
+	path.Central = s.step(ctx, s.of(RoleCollector)[0])
+	if s.relay != nil {
+		path.Relay = s.relay.Counts()
+	}
+	return path, nil
+}
+
+func (s *supervisor) step(ctx context.Context, p *process) PathStep {
+	child := p.running()
+	step := PathStep{Node: p.node, Restarts: p.restarted(), CPUNs: int64(p.cpuTime())}
+	if child == nil {
+		return step
+	}
+	step.Pid = child.Pid()
+	if p.control == nil {
+		return step
+	}
+	if err := p.control.get(ctx, "/counts", &step.Counts); err != nil {
+		step.Counts = nil
+	}
+	return step
+}
+
+// Fault is something done to a process on purpose.
+type Fault struct {
+	Do   string `json:"do"` // "kill" (SIGKILL) or "stop" (SIGSTOP)
+	Role Role   `json:"role"`
+	Node int    `json:"node"`
+	// ForNs is how long a killed process is held down and a stopped one stands.
+	ForNs int64 `json:"for_ns"`
+}
+
+// maxFaultBytes bounds the request that asks for a fault.
+const maxFaultBytes = 4 << 10
+
+var errFault = errors.New("no such fault")
+
+func (s *supervisor) chaos(w http.ResponseWriter, r *http.Request) {
+	var f Fault
+	if err := json.NewDecoder(io.LimitReader(r.Body, maxFaultBytes)).Decode(&f); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	if err := s.inject(&f); err != nil {
+		status := http.StatusConflict
+		if errors.Is(err, errFault) {
+			status = http.StatusBadRequest
+		}
+		http.Error(w, err.Error(), status)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (s *supervisor) inject(f *Fault) error {
+	for _, p := range s.of(f.Role) {
+		if p.node != f.Node {
+			continue
+		}
+		switch f.Do {
+		case "kill":
+			return p.kill(time.Duration(f.ForNs))
+		case "stop":
+			return p.pause(time.Duration(f.ForNs))
+		}
+		return fmt.Errorf("%q: %w; want kill or stop", f.Do, errFault)
+	}
+	var running []string
+	for _, p := range s.processes {
+		running = append(running, fmt.Sprintf("%s/%d", p.role, p.node))
+	}
+	return fmt.Errorf("%s/%d: %w; this server has %s", f.Role, f.Node, errFault, strings.Join(running, ", "))
+}

@@ -1,0 +1,285 @@
+package refserver
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/postbench/postbench/internal/netem"
+	"github.com/postbench/postbench/internal/proc"
+	"github.com/postbench/postbench/refserver/datagram"
+)
+
+// stopLimit bounds the end of all processes together.
+const stopLimit = 30 * time.Second
+
+// supervisor runs a server of several processes.
+type supervisor struct {
+	config    Config
+	runDir    *proc.RunDir // sockets and role files
+	nodes     []node
+	pskFiles  []string
+	realRedis bool
+
+	frontAddr     string // where the edges listen
+	adminAddr     string // where the supervisor does
+	receiveAddr   string // where the collector receives
+	collectorAddr string // where batchers send to: the relay's address or receiveAddr
+	relay         *netem.Relay
+
+	processes []*process // in the order of their start
+	central   *control
+	keysMu    sync.Mutex // one distribution of keys at a time
+}
+
+// supervise runs the composition's processes until ctx ends, then drains them
+// in the order of a postback's way.
+func supervise(ctx context.Context, config Config, ready func(Addresses)) (err error) {
+	reserved, err := reserve(config.Addr)
+	if err != nil {
+		return err
+	}
+	defer reserved.close()
+	runDir, err := proc.NewRunDir("")
+	if err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	defer func() { err = cmp.Or(err, runDir.Close()) }()
+	s := &supervisor{config: config, runDir: runDir, frontAddr: reserved.addr, receiveAddr: "127.0.0.1:0"}
+	if err := s.run(ctx, ready); err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	return nil
+}
+
+func (s *supervisor) run(ctx context.Context, ready func(Addresses)) error {
+	if err := errors.Join(s.layout(), s.plan()); err != nil {
+		return err
+	}
+	// The helpers of the processes live until those have drained.
+	helpers, stopHelpers := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopHelpers()
+	admin, err := s.serveAdmin(helpers)
+	if err != nil {
+		return err
+	}
+	err = s.startAll(ctx, helpers)
+	if err == nil {
+		ready(Addresses{Front: s.frontAddr, Admin: s.adminAddr})
+		err = s.keepAll(ctx)
+	}
+	err = errors.Join(err, s.stopAll(ctx))
+	stopHelpers()
+	<-admin
+	return err
+}
+
+// plan lists the processes in the order of their start: central first and the
+// edges last, so that nobody is answered before there is somewhere to put a
+// postback.
+func (s *supervisor) plan() error {
+	collector := s.child(RoleCollector, 0)
+	s.central, s.processes = collector.control, []*process{collector}
+	for i := range s.nodes {
+		if s.config.Composition.Uplink == UplinkUDP {
+			s.processes = append(s.processes, s.child(RoleBatcher, i))
+			continue
+		}
+		redis, err := s.redisServer(i)
+		if err != nil {
+			return err
+		}
+		s.processes = append(s.processes, redis, s.child(RoleReplicator, i))
+	}
+	for i := range s.nodes {
+		s.processes = append(s.processes, s.child(RoleEdge, i))
+	}
+	return nil
+}
+
+func (s *supervisor) startAll(ctx, helpers context.Context) error {
+	for _, p := range s.processes {
+		if err := p.start(ctx); err != nil {
+			return err
+		}
+		if p.role != RoleCollector {
+			continue
+		}
+		s.receiveAddr = p.running().Addr() // a successor listens there again
+		s.collectorAddr = s.receiveAddr
+		if err := s.startRelay(helpers); err != nil {
+			return err
+		}
+		if err := s.distributeKeys(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *supervisor) startRelay(helpers context.Context) error {
+	if s.config.Composition.Uplink != UplinkUDP || !s.config.impaired() {
+		return nil
+	}
+	relay, err := netem.NewRelay(netem.Config{
+		Forward: s.receiveAddr, Seed: s.config.Seed, Impairment: s.config.UDP, Drop: s.config.UDPDrop, Records: datagram.RecordCount,
+	})
+	if err != nil {
+		return err
+	}
+	s.relay, s.collectorAddr = relay, relay.Addr()
+	go func() {
+		if err := relay.Run(helpers); err != nil {
+			s.config.Log.Error("UDP relay", "error", err)
+		}
+	}()
+	return nil
+}
+
+// keepAll restarts what dies until ctx ends or something dies for good.
+func (s *supervisor) keepAll(ctx context.Context) error {
+	keeping, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var keepers sync.WaitGroup
+	for _, p := range s.processes {
+		keepers.Go(func() {
+			if err := p.keep(keeping); err != nil {
+				stop(err)
+			}
+		})
+	}
+	keepers.Wait()
+	if err := context.Cause(keeping); err != nil && ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+// stopAll drains the processes in the order of a postback's way: an edge puts
+// what it has answered, a batcher sends what the lanes hold, the collector
+// commits what has arrived.
+func (s *supervisor) stopAll(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
+	defer cancel()
+	var errs []error
+	for _, role := range []Role{RoleEdge, RoleBatcher, RoleReplicator, RoleRedis, RoleCollector} {
+		var stopping sync.WaitGroup
+		var mu sync.Mutex
+		for _, p := range s.processes {
+			if p.role != role {
+				continue
+			}
+			stopping.Go(func() {
+				if err := p.stop(ctx); err != nil {
+					mu.Lock()
+					errs = append(errs, err)
+					mu.Unlock()
+				}
+			})
+		}
+		stopping.Wait()
+	}
+	return errors.Join(errs...)
+}
+
+// distributeKeys hands central's keys to all edges.
+func (s *supervisor) distributeKeys(ctx context.Context) error {
+	s.keysMu.Lock()
+	defer s.keysMu.Unlock()
+	var keys []storedKey
+	if err := s.central.get(ctx, "/keys", &keys); err != nil {
+		return fmt.Errorf("ask central for the partners' keys: %w", err)
+	}
+	text, err := json.Marshal(keys)
+	if err != nil {
+		return err
+	}
+	if err := writePrivate(filepath.Join(s.runDir.Path(), "keys.json"), text); err != nil {
+		return err
+	}
+	for _, p := range s.of(RoleEdge) {
+		if p.running() == nil {
+			continue // it reads the file when it starts
+		}
+		if err := p.control.post(ctx, "/reload", nil); err != nil && p.running() != nil {
+			return fmt.Errorf("hand the partners' keys to %s: %w", p.name(), err)
+		}
+	}
+	return nil
+}
+
+// of are the processes of a role.
+func (s *supervisor) of(role Role) []*process {
+	return slices.DeleteFunc(slices.Clone(s.processes), func(p *process) bool { return p.role != role })
+}
+
+// reservation keeps an address for the edges: bound, not listening, so that
+// the kernel gives connections to the edges alone and the port to nobody else.
+type reservation struct {
+	addr string
+	fd   int
+}
+
+func reserve(addr string) (*reservation, error) {
+	// With SO_REUSEPORT alone two servers of one user would share the port
+	// unnoticed.
+	first, err := listen(context.Background(), addr)
+	if err != nil {
+		return nil, err
+	}
+	taken := first.Addr().(*net.TCPAddr)
+	if err := first.Close(); err != nil {
+		return nil, fmt.Errorf("serve: %w", err)
+	}
+	fd, err := bindShared(taken)
+	if err != nil {
+		return nil, fmt.Errorf("serve: keep %v for the edges: %w", taken, err)
+	}
+	return &reservation{addr: taken.String(), fd: fd}, nil
+}
+
+func bindShared(addr *net.TCPAddr) (fd int, err error) {
+	family, sockaddr := unix.AF_INET6, unix.Sockaddr(nil)
+	if ip := addr.IP.To4(); ip != nil {
+		family, sockaddr = unix.AF_INET, &unix.SockaddrInet4{Port: addr.Port, Addr: [4]byte(ip)}
+	} else {
+		sockaddr = &unix.SockaddrInet6{Port: addr.Port, Addr: [16]byte(addr.IP.To16())}
+	}
+	fd, err = unix.Socket(family, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return -1, err
+	}
+	unix.CloseOnExec(fd)
+	err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	if err == nil {
+		err = unix.Bind(fd, sockaddr)
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+	}
+	return fd, err
+}
+
+func (r *reservation) close() { _ = unix.Close(r.fd) }
+
+// listenShared listens at an address that is reserved.
+func listenShared(ctx context.Context, addr string) (net.Listener, error) {
+	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var failed error
+		err := c.Control(func(fd uintptr) {
+			failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+		})
+		return cmp.Or(err, failed)
+	}}
+	return config.Listen(ctx, "tcp", addr)
+}

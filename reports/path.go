@@ -1,0 +1,157 @@
+package reports
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Path is what became of the postbacks between edges and central. Counts are
+// of a server's whole life, warm-up included.
+type Path struct {
+	// RecordsSent are the records that left the edges, repeats included; nil
+	// when a sender was killed: its counts died with it.
+	RecordsSent *int64 `json:"records_sent"`
+	// RecordsCommitted are the records that central has committed, repeats
+	// included: they survive its death.
+	RecordsCommitted int64 `json:"records_committed"`
+	// Datagrams sent, nil as RecordsSent and without a UDP uplink.
+	Datagrams *int64 `json:"datagrams"`
+	// RecordsExpired were gone from an edge's Redis before central had them.
+	RecordsExpired int64 `json:"records_expired"`
+	// DroppedAfterAnswer were answered and then met a full buffer.
+	DroppedAfterAnswer int64 `json:"dropped_after_answer"`
+	// KernelDrops are datagrams that met a full receive buffer at central, since
+	// its last start.
+	KernelDrops int64 `json:"kernel_drops"`
+	// Refused are datagrams that were not authentic, or old.
+	Refused int64 `json:"refused"`
+	// Restarts of processes, all together.
+	Restarts int64 `json:"restarts"`
+}
+
+// Unaccounted are the records that were sent and not committed; nil when it is
+// not known how many were sent.
+func (p *Path) Unaccounted() *int64 {
+	if p.RecordsSent == nil {
+		return nil
+	}
+	n := *p.RecordsSent - p.RecordsCommitted
+	return &n
+}
+
+// Netem is the relay's ground truth about the datagrams between edges and
+// central.
+type Netem struct {
+	UDPSent        int64 `json:"udp_sent"` // by the edges, as the relay saw them
+	Dropped        int64 `json:"dropped"`
+	DroppedRecords int64 `json:"dropped_records"` // records in the dropped datagrams
+	Duplicated     int64 `json:"duplicated"`
+	Reordered      int64 `json:"reordered"`
+	Corrupted      int64 `json:"corrupted"`
+}
+
+// Fault is something that was done to the server on purpose.
+type Fault struct {
+	Do      string `json:"do"`      // "kill", "stop" or "crash"
+	Process string `json:"process"` // "batcher/0"
+	Point   string `json:"point,omitempty"`
+	AtNs    int64  `json:"at_ns"` // since the start of the run; 0 for a crash point
+	ForNs   int64  `json:"for_ns"`
+}
+
+// mergePath adds the rounds' counts; nil if no round has any.
+func mergePath(runs []Variant) *Path {
+	runs = slices.DeleteFunc(slices.Clone(runs), func(v Variant) bool { return v.Path == nil })
+	if len(runs) == 0 {
+		return nil
+	}
+	merged := &Path{
+		RecordsSent: sumKnown(runs, func(v Variant) *int64 { return v.Path.RecordsSent }),
+		Datagrams:   sumKnown(runs, func(v Variant) *int64 { return v.Path.Datagrams }),
+	}
+	for _, v := range runs {
+		merged.RecordsCommitted += v.Path.RecordsCommitted
+		merged.RecordsExpired += v.Path.RecordsExpired
+		merged.DroppedAfterAnswer += v.Path.DroppedAfterAnswer
+		merged.KernelDrops += v.Path.KernelDrops
+		merged.Refused += v.Path.Refused
+		merged.Restarts += v.Path.Restarts
+	}
+	return merged
+}
+
+func mergeNetem(runs []Variant) *Netem {
+	var merged *Netem
+	for _, v := range runs {
+		if v.Netem == nil {
+			continue
+		}
+		if merged == nil {
+			merged = &Netem{}
+		}
+		merged.UDPSent += v.Netem.UDPSent
+		merged.Dropped += v.Netem.Dropped
+		merged.DroppedRecords += v.Netem.DroppedRecords
+		merged.Duplicated += v.Netem.Duplicated
+		merged.Reordered += v.Netem.Reordered
+		merged.Corrupted += v.Netem.Corrupted
+	}
+	return merged
+}
+
+// pathSection tells where between edge and central postbacks went.
+func pathSection(v *Variant) string {
+	text := ""
+	line := func(format string, args ...any) { text += wrap(fmt.Sprintf(format, args...), indent, 2*indent) }
+	if p := v.Path; p != nil {
+		sent := "an unknown number of records sent (a sender was killed)"
+		if p.RecordsSent != nil {
+			sent = fmt.Sprintf("%d records sent", *p.RecordsSent)
+		}
+		if p.Datagrams != nil {
+			sent += fmt.Sprintf(" in %d datagrams", *p.Datagrams)
+		}
+		lost := ""
+		if n := p.Unaccounted(); n != nil {
+			lost = fmt.Sprintf("; %d sent and not committed", *n)
+		}
+		line("%s, %d committed by central%s", sent, p.RecordsCommitted, lost)
+		for _, count := range []struct {
+			n    int64
+			what string
+		}{
+			{p.RecordsExpired, "records outlived by central's outage: their keys in the edge's Redis expired before central had them"},
+			{p.DroppedAfterAnswer, "postbacks answered and then dropped: the buffer was full"},
+			{p.KernelDrops, "datagrams dropped by the kernel: central's receive buffer was full"},
+			{p.Refused, "datagrams refused: not authentic, or too old"},
+			{p.Restarts, "restarts of processes"},
+		} {
+			if count.n > 0 {
+				line("%d %s", count.n, count.what)
+			}
+		}
+	}
+	if n := v.Netem; n != nil {
+		line("relay: %d datagrams, %d dropped (%d records), %d duplicated, %d reordered, %d corrupted",
+			n.UDPSent, n.Dropped, n.DroppedRecords, n.Duplicated, n.Reordered, n.Corrupted)
+	}
+	for _, f := range v.Faults {
+		line("%s", f.text())
+	}
+	if text == "" {
+		return ""
+	}
+	return "path from the edges to central\n" + text
+}
+
+func (f *Fault) text() string {
+	switch {
+	case f.Do == "crash":
+		return fmt.Sprintf("fault: %s killed itself at %s", f.Process, f.Point)
+	case f.Do == "kill" && f.ForNs == 0:
+		return fmt.Sprintf("fault: %s killed at %s", f.Process, duration(float64(f.AtNs)/1e3))
+	case f.Do == "kill":
+		return fmt.Sprintf("fault: %s killed at %s and held down for %s", f.Process, duration(float64(f.AtNs)/1e3), duration(float64(f.ForNs)/1e3))
+	}
+	return fmt.Sprintf("fault: %s stopped at %s for %s", f.Process, duration(float64(f.AtNs)/1e3), duration(float64(f.ForNs)/1e3))
+}
