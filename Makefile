@@ -6,7 +6,7 @@ UNITS     = $$($(GO) list ./... | grep -v /internal/e2e)
 .DEFAULT_GOAL := help
 export CGO_ENABLED := 0
 
-.PHONY: help build compare test race lint fuzz results clean
+.PHONY: help build compare test race endure lint fuzz results clean
 
 help: ## say what the targets do
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,10 @@ test: ## vet and all tests; those that measure run alone, at the end
 
 race: ## the tests of everything that runs in parallel, under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -timeout 8m $(UNITS)
+
+endure: ## what takes longer: 200 kills of the store under load, a producer stopped for 20 s
+	POSTBENCH_RESTARTS=200 $(GO) test -count=1 -timeout 8m -run TestKilledInALoop ./refserver/store/pebbledb
+	POSTBENCH_STOPPED=20s $(GO) test -count=1 -timeout 2m -run TestStoppedProducer ./refserver/lanes
 
 lint: ## gofmt, vet and build for both systems, and the rules of internal/arch
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these files"; exit 1; }

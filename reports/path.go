@@ -16,7 +16,8 @@ type Path struct {
 	RecordsCommitted int64 `json:"records_committed"`
 	// Datagrams sent, nil as RecordsSent and without a UDP uplink.
 	Datagrams *int64 `json:"datagrams"`
-	// RecordsExpired were gone from an edge's Redis before central had them.
+	// RecordsExpired were gone from an edge's Redis before central confirmed
+	// them; what central took and could not confirm any more is not lost.
 	RecordsExpired int64 `json:"records_expired"`
 	// DroppedAfterAnswer were answered and then met a full buffer.
 	DroppedAfterAnswer int64 `json:"dropped_after_answer"`
@@ -120,7 +121,7 @@ func pathSection(v *Variant) string {
 			n    int64
 			what string
 		}{
-			{p.RecordsExpired, "records outlived by central's outage: their keys in the edge's Redis expired before central had them"},
+			{p.RecordsExpired, "records outlived by central's outage: their keys in the edge's Redis expired before central confirmed them"},
 			{p.DroppedAfterAnswer, "postbacks answered and then dropped: the buffer was full"},
 			{p.KernelDrops, "datagrams dropped by the kernel: central's receive buffer was full"},
 			{p.Refused, "datagrams refused: not authentic, or too old"},

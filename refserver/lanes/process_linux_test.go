@@ -35,7 +35,9 @@ const (
 	// testPatience limits the life of a child. Only a failing test uses it up.
 	testPatience = 30 * time.Second
 	// stoppedFor is how long a producer is stopped: 200 visits of a batcher.
+	// stoppedEnv sets another length: 20s is the full proof.
 	stoppedFor = 2 * time.Second
+	stoppedEnv = "POSTBENCH_STOPPED"
 	visitEvery = 10 * time.Millisecond
 )
 
@@ -330,6 +332,13 @@ func TestKilledWithinAPush(t *testing.T) {
 
 // However long a producer is stopped within a push, its slot stays its own.
 func TestStoppedProducerKeepsItsLane(t *testing.T) {
+	stopped := stoppedFor
+	if text := os.Getenv(stoppedEnv); text != "" {
+		var err error
+		if stopped, err = time.ParseDuration(text); err != nil {
+			t.Fatal(err)
+		}
+	}
 	dir := t.TempDir()
 	c := startChild(t, "hold", dir)
 	c.await(t, "holding")
@@ -344,7 +353,7 @@ func TestStoppedProducerKeepsItsLane(t *testing.T) {
 		if stats.Dead != 0 || stats.Torn != 0 {
 			t.Fatalf("stolen: %+v", stats)
 		}
-		return time.Since(start) > stoppedFor
+		return time.Since(start) > stopped
 	})
 	o := testOptions(dir)
 	o.MaxLanes = 1

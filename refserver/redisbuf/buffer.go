@@ -61,7 +61,7 @@ func newBuffer(o Options, options *redis.Options) (*Buffer, error) {
 // Put writes the record under a key of its own, and that key into the index,
 // in one transaction. When it returns nil, Redis has answered. accept.ErrFull
 // means that Redis is at its memory limit or has more in work than it can
-// answer; after any other error, a lost answer for example, the record may be
+// answer (a put that crosses the limit may be refused with an EXECABORT); after any other error, a lost answer for example, the record may be
 // in the buffer or not. Nothing is sent twice.
 func (b *Buffer) Put(ctx context.Context, record []byte) error {
 	if len(record) == 0 || len(record) > postback.MaxRecordBytes {

@@ -21,7 +21,7 @@ const (
 	// MaxEmbeddedKeys bounds what the embedded Redis holds; a SET beyond it is
 	// answered like a real one's at its memory limit.
 	MaxEmbeddedKeys = 1 << 20
-	// embeddedTick is how coarse the embedded clock is.
+	// embeddedTick is how much too long the embedded Redis keeps a key at most.
 	embeddedTick = 10 * time.Millisecond
 
 	embeddedModule       = "github.com/alicebob/miniredis/v2"
@@ -47,7 +47,8 @@ func ServeEmbedded(ctx context.Context, socket string, timeScale float64, ready 
 	if err != nil {
 		return fmt.Errorf("embedded redis: %w", err)
 	}
-	e, err := newEmbedded(MaxEmbeddedKeys)
+	start := time.Now()
+	e, err := newEmbedded(MaxEmbeddedKeys, func() time.Duration { return time.Duration(float64(time.Since(start)) * timeScale) })
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -55,12 +56,12 @@ func ServeEmbedded(ctx context.Context, socket string, timeScale float64, ready 
 	go func() { accepted <- e.accept(listener) }()
 	ready(embeddedVersion())
 
-	start, tick := time.Now(), time.NewTicker(embeddedTick)
+	tick := time.NewTicker(embeddedTick)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			e.advance(time.Duration(float64(time.Since(start)) * timeScale))
+			e.tick()
 			continue
 		case err = <-accepted:
 			err = errors.Join(fmt.Errorf("embedded redis: %w", err), listener.Close())
@@ -115,16 +116,16 @@ type embedded struct {
 	redis  *miniredis.Miniredis
 	server *server.Server
 	start  time.Time
+	now    func() time.Duration // since start, on the driven clock
+	max    int
 
-	mu      sync.Mutex
-	max     int
-	elapsed time.Duration            // of the driven clock
-	due     map[string]time.Duration // all keys; never if not above 0
-	queue   dueQueue                 // at most one item per command, gone when it is due
+	mu    sync.Mutex
+	due   map[string]time.Duration // all keys; never if not above 0
+	queue dueQueue                 // at most one item per command, gone when it is due
 }
 
-func newEmbedded(maxKeys int) (*embedded, error) {
-	e := &embedded{redis: miniredis.NewMiniRedis(), start: time.Now(), max: maxKeys, due: make(map[string]time.Duration)}
+func newEmbedded(maxKeys int, now func() time.Duration) (*embedded, error) {
+	e := &embedded{redis: miniredis.NewMiniRedis(), start: time.Now(), now: now, max: maxKeys, due: make(map[string]time.Duration)}
 	// The first Dial makes a server without a listener: miniredis itself could
 	// only listen on TCP.
 	conn, err := e.redis.Dial()
@@ -151,19 +152,19 @@ func (e *embedded) accept(listener net.Listener) error {
 	}
 }
 
-// advance moves the clock to the time since the start, and deletes what is due.
-func (e *embedded) advance(elapsed time.Duration) {
-	e.redis.SetTime(e.start.Add(elapsed))
-	for _, key := range e.takeDue(elapsed) {
+// tick tells miniredis the time and deletes what is due.
+func (e *embedded) tick() {
+	now := e.now()
+	e.redis.SetTime(e.start.Add(now))
+	for _, key := range e.takeDue(now) {
 		e.redis.Del(key)
 	}
 }
 
-func (e *embedded) takeDue(elapsed time.Duration) (keys []string) {
+func (e *embedded) takeDue(now time.Duration) (keys []string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.elapsed = elapsed
-	for len(e.queue) > 0 && e.queue[0].at <= elapsed {
+	for len(e.queue) > 0 && e.queue[0].at <= now {
 		item := heap.Pop(&e.queue).(dueItem)
 		if e.due[item.key] == item.at { // else it was given another time
 			delete(e.due, item.key)
@@ -234,8 +235,9 @@ func (e *embedded) expire(key string, ttl time.Duration) {
 func (e *embedded) set(key string, ttl time.Duration) {
 	e.due[key] = 0
 	if ttl > 0 {
-		e.due[key] = e.elapsed + ttl
-		heap.Push(&e.queue, dueItem{key: key, at: e.elapsed + ttl})
+		at := e.now() + ttl
+		e.due[key] = at
+		heap.Push(&e.queue, dueItem{key: key, at: at})
 	}
 }
 

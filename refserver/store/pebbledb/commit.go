@@ -103,11 +103,12 @@ func checkStates(states []KV) error {
 	if len(states) > MaxBatchStates {
 		return fmt.Errorf("%d states, at most %d: %w", len(states), MaxBatchStates, ErrTooLarge)
 	}
+	bytes := 0
 	for _, state := range states {
-		if len(state.Key) > MaxStateKeyBytes || len(state.Value) > MaxStateBytes {
-			return fmt.Errorf("a state of %d + %d bytes, at most %d + %d: %w",
-				len(state.Key), len(state.Value), MaxStateKeyBytes, MaxStateBytes, ErrTooLarge)
-		}
+		bytes += len(state.Key) + len(state.Value)
+	}
+	if bytes > MaxStateBytes {
+		return fmt.Errorf("states of %d bytes, at most %d: %w", bytes, MaxStateBytes, ErrTooLarge)
 	}
 	return nil
 }

@@ -181,12 +181,12 @@ func TestLargestBatch(t *testing.T) {
 	}
 	states := make([]pebbledb.KV, pebbledb.MaxBatchStates)
 	for i := range states {
-		states[i] = pebbledb.KV{Key: fmt.Sprint(i), Value: make([]byte, 1_024)}
+		states[i] = pebbledb.KV{Key: fmt.Sprint(i), Value: make([]byte, pebbledb.MaxStateBytes/len(states)-4)}
 	}
 	if err := s.CommitBatch(batch, states, nil); err != nil {
 		t.Fatal(err)
 	}
-	if rows := subject(s).Ledger(t); len(rows) != len(batch) {
+	if rows := subject(s).Ledger(t); len(rows) != len(batch) || rows[7].TxID != batch[7].TxID {
 		t.Errorf("%d rows", len(rows))
 	}
 }

@@ -12,23 +12,26 @@ import (
 
 // What Pebble may use, and how.
 const (
-	// memTableBytes holds some 150,000 conversions: a flush every other second
-	// at full speed. A batch of the largest size stays below half of it, so no
-	// commit ever takes Pebble's slow path for large batches.
+	// memTableBytes holds some 40,000 conversions: small enough to stay near
+	// the core, since every new identity is looked up and inserted there. Half
+	// of it exceeds the largest batch, so no commit ever takes Pebble's slow
+	// path for large batches.
 	memTableBytes = 16 << 20
 	// maxMemTables may wait for their flush before writers have to.
 	maxMemTables = 4
+	// cacheBytes includes the tables in memory, which Pebble takes out of it.
+	// The rest holds the filters of some 80 million identities: a filter that has
+	// to be read again for each lookup makes commits a hundred times slower.
 	cacheBytes   = 192 << 20
 	maxOpenFiles = 512
 	// bloomBitsPerKey lets one in a hundred lookups of a new identity read a
 	// block in vain.
 	bloomBitsPerKey = 10
-	// The dedup keys arrive in no order, so every flush overlaps every other.
-	// Fewer, larger compactions cost less than eager ones.
-	l0CompactionThreshold = 4
-	l0StopWrites          = 32
-	baseLevelBytes        = 256 << 20
-	blockBytes            = 16 << 10
+	// l0StopWrites lets a burst run ahead of the compactions: a further table
+	// costs a lookup in its filter, a stop costs everything.
+	l0StopWrites   = 32
+	baseLevelBytes = 256 << 20
+	blockBytes     = 16 << 10
 	// maxCompactions leaves a core of two to the work.
 	maxCompactions = 1
 )
@@ -39,7 +42,6 @@ func openEngine(dir string, log *slog.Logger) (*pebble.DB, error) {
 		MaxOpenFiles:                maxOpenFiles,
 		MemTableSize:                memTableBytes,
 		MemTableStopWritesThreshold: maxMemTables,
-		L0CompactionThreshold:       l0CompactionThreshold,
 		L0StopWritesThreshold:       l0StopWrites,
 		LBaseMaxBytes:               baseLevelBytes,
 		CompactionConcurrencyRange:  func() (lower, upper int) { return 1, maxCompactions },

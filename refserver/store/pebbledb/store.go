@@ -22,10 +22,10 @@ import (
 const (
 	// MaxBatchRecords is the most that one CommitBatch takes.
 	MaxBatchRecords = 4_096
-	// MaxBatchStates, MaxStateKeyBytes and MaxStateBytes bound the states of one batch.
-	MaxBatchStates   = 1_024
-	MaxStateKeyBytes = 128
-	MaxStateBytes    = 64 << 10
+	// MaxBatchStates bounds the states of one batch, MaxStateBytes their keys
+	// and values together.
+	MaxBatchStates = 1_024
+	MaxStateBytes  = 1 << 20
 	// MaxInFlight bounds the commits that wait for the writer or for their
 	// sync; further ones get store.ErrBusy at once. It stays below the
 	// number of syncs that Pebble queues (4,095), so that nobody waits for a
@@ -165,7 +165,7 @@ func (s *Store) open(ctx context.Context) (err error) {
 	// First the lock, which comes with the database: the tables of a load may
 	// be those of a process that is alive.
 	if s.db, err = openEngine(filepath.Join(s.options.Dir, databaseDir), s.options.Log); err != nil {
-		return err
+		return fmt.Errorf("one process at a time, on a directory of its own: %w", err)
 	}
 	if err := os.RemoveAll(filepath.Join(s.options.Dir, loadingDir)); err != nil {
 		return err
