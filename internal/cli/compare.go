@@ -24,7 +24,7 @@ const defaultRounds = 6
 
 // ownServerQuiet is how long the ledger of a server of ours must not change once
 // everything is found: it reports its backlog, so that little can come later.
-const ownServerQuiet = 500 * time.Millisecond
+const ownServerQuiet = 150 * time.Millisecond
 
 // compareFlags are the flags of compare.
 type compareFlags struct {

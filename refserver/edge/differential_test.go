@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/postbench/postbench/internal/postback"
+	"github.com/postbench/postbench/refserver/accept"
 )
 
 // maxComparedBytes is the longest query that both fronts read: from here on
@@ -154,11 +155,10 @@ func FuzzPlainReaders(f *testing.F) {
 		if len(query) > postback.MaxQueryBytes {
 			return
 		}
-		record, plainErr := parsePlain(query)
+		record, plainErr := accept.ParsePlain(query)
 		zerocopyErr := z.readPlain(w, &request{rawQuery: []byte(query)})
 		if plainErr == nil && zerocopyErr == nil {
-			p := &w.postback
-			got := postback.Record{ClickID: p.ClickID, TxID: p.TxID, OfferID: p.OfferID, Event: p.Event, Payout: p.Payout, Currency: p.Currency}
+			got := accept.RecordOf(&w.postback)
 			a, errA := postback.AppendRecord(nil, record)
 			b, errB := postback.AppendRecord(nil, &got)
 			if errA != nil || errB != nil || !bytes.Equal(a, b) {

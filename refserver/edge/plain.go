@@ -2,13 +2,10 @@ package edge
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -17,14 +14,9 @@ import (
 	"github.com/postbench/postbench/refserver/accesslog"
 )
 
-const (
-	// plainHeaderBytes bounds request line and headers, with 4 KiB that
-	// net/http adds; more is answered 431.
-	plainHeaderBytes = 8 << 10
-
-	// maxAmountBytes is the longest payout in a query; the longest amount has 21.
-	maxAmountBytes = 32
-)
+// plainHeaderBytes bounds request line and headers, with 4 KiB that net/http
+// adds; more is answered 431.
+const plainHeaderBytes = 8 << 10
 
 // plain is the front on net/http. It is ordinary on purpose.
 type plain struct {
@@ -72,20 +64,20 @@ func (p *plain) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	received := p.edge.config.Now()
-	t := &timing{now: p.edge.config.Now, last: received}
+	t := accept.NewTiming(received, p.edge.config.Now)
 	a := p.edge.answerTo(p.take(r, received, t, read))
 	p.log(r, received, t, a.status)
-	if len(t.stages) > 0 {
-		w.Header().Set("Server-Timing", string(t.stages))
+	if stages := t.String(); stages != "" {
+		w.Header().Set("Server-Timing", stages)
 	}
 	p.send(w, a)
 }
 
 // reader turns a request into a record, or says why not.
-type reader func(r *http.Request, received time.Time, t *timing) (*postback.Record, error)
+type reader func(r *http.Request, received time.Time, t *accept.Timing) (*postback.Record, error)
 
 // take takes one postback up to the buffer.
-func (p *plain) take(r *http.Request, received time.Time, t *timing, read reader) error {
+func (p *plain) take(r *http.Request, received time.Time, t *accept.Timing, read reader) error {
 	switch {
 	case r.Method != http.MethodGet:
 		return accept.ErrMethod
@@ -97,13 +89,13 @@ func (p *plain) take(r *http.Request, received time.Time, t *timing, read reader
 		p.edge.inFlight.Leave()
 		return err
 	}
-	t.last = p.edge.config.Now()
+	t.Begin()
 	err = p.edge.deliver(r.Context().Value(connKey{}).(*conn), record)
-	t.mark("buffer")
+	t.Mark("buffer")
 	return err
 }
 
-func (p *plain) encode(r *http.Request, received time.Time, t *timing, read reader) ([]byte, error) {
+func (p *plain) encode(r *http.Request, received time.Time, t *accept.Timing, read reader) ([]byte, error) {
 	switch {
 	case r.ContentLength != 0:
 		return nil, accept.ErrBody
@@ -122,98 +114,42 @@ func (p *plain) encode(r *http.Request, received time.Time, t *timing, read read
 }
 
 // readSigned reads strictly and believes nothing before the signature is checked.
-func (p *plain) readSigned(r *http.Request, received time.Time, t *timing) (*postback.Record, error) {
+func (p *plain) readSigned(r *http.Request, received time.Time, t *accept.Timing) (*postback.Record, error) {
 	rawQuery := []byte(r.URL.RawQuery)
 	var pb postback.Postback
 	err := pb.ParseSigned(rawQuery)
-	t.mark("parse")
+	t.Mark("parse")
 	if err != nil {
 		return nil, err
 	}
 	err = p.edge.verify([]byte(signedPath), rawQuery, &pb, received)
-	t.mark("verify")
+	t.Mark("verify")
 	if err != nil {
 		return nil, err
 	}
-	return &postback.Record{
-		ClickID: pb.ClickID, TxID: pb.TxID, OfferID: pb.OfferID, Event: pb.Event, Payout: pb.Payout, Currency: pb.Currency,
-		KID: pb.KID,
-	}, nil
+	record := accept.RecordOf(&pb)
+	return &record, nil
 }
 
-// readPlain is what a tracker's handler looks like: a map of everything, then
-// one field after another.
-func (p *plain) readPlain(r *http.Request, _ time.Time, t *timing) (*postback.Record, error) {
+func (p *plain) readPlain(r *http.Request, _ time.Time, t *accept.Timing) (*postback.Record, error) {
 	if p.edge.config.SignedOnly {
 		return nil, accept.ErrUnsigned
 	}
-	record, err := parsePlain(r.URL.RawQuery)
-	t.mark("parse")
+	record, err := accept.ParsePlain(r.URL.RawQuery)
+	t.Mark("parse")
 	return record, err
 }
 
-func parsePlain(rawQuery string) (*postback.Record, error) {
-	values, err := url.ParseQuery(rawQuery)
-	if err != nil {
-		return nil, &postback.ParseError{Reason: postback.ErrBadEscape}
-	}
-	r := &postback.Record{}
-	for _, field := range []struct {
-		name     string
-		maxBytes int
-		set      func(value string) error
-	}{
-		{"click_id", postback.MaxClickIDBytes, func(v string) error { r.ClickID = []byte(v); return nil }},
-		{"txid", postback.MaxTxIDBytes, func(v string) error { r.TxID = []byte(v); return nil }},
-		{"offer_id", postback.MaxOfferIDBytes, func(v string) error { r.OfferID = []byte(v); return nil }},
-		{"event", maxAmountBytes, func(v string) (err error) { r.Event, err = parseEvent(v); return err }},
-		{"payout", maxAmountBytes, func(v string) (err error) { r.Payout, err = postback.ParseMoney([]byte(v)); return err }},
-		{"currency", maxAmountBytes, func(v string) (err error) { r.Currency, err = postback.ParseCurrency([]byte(v)); return err }},
-	} {
-		if err := setOnce(values[field.name], field.maxBytes, field.set); err != nil {
-			return nil, &postback.ParseError{Param: field.name, Reason: err}
-		}
-	}
-	if len(r.ClickID) == 0 {
-		return nil, &postback.ParseError{Param: "click_id", Reason: postback.ErrMissing}
-	}
-	return r, nil
-}
-
-func parseEvent(v string) (postback.Event, error) {
-	event, ok := postback.ParseEvent([]byte(v))
-	if !ok {
-		return 0, fmt.Errorf("%w: unknown event", postback.ErrBadValue)
-	}
-	return event, nil
-}
-
-// setOnce sets a field from its only value; an empty value counts as absent.
-func setOnce(values []string, maxBytes int, set func(string) error) error {
-	switch {
-	case len(values) > 1:
-		return postback.ErrDuplicateKey // either choice would be a guess about money
-	case len(values) == 0 || values[0] == "":
-		return nil
-	case len(values[0]) > maxBytes:
-		return postback.ErrTooLong
-	case !accept.IsText([]byte(values[0])):
-		return accept.ErrNotText
-	}
-	return set(values[0])
-}
-
 // log is a stage of its own: the entry is taken before the answer.
-func (p *plain) log(r *http.Request, received time.Time, t *timing, status int) {
+func (p *plain) log(r *http.Request, received time.Time, t *accept.Timing, status int) {
 	if p.edge.config.AccessLog == nil {
 		return
 	}
-	t.last = p.edge.config.Now()
 	p.edge.config.AccessLog.Log(&accesslog.Entry{
-		UnixNs: received.UnixNano(), DurationNs: t.last.Sub(received).Nanoseconds(),
+		UnixNs: received.UnixNano(), DurationNs: t.Begin().Sub(received).Nanoseconds(),
 		Status: status, Method: []byte(r.Method), URI: []byte(r.RequestURI),
 	})
-	t.mark("log")
+	t.Mark("log")
 }
 
 // send answers with one line of plain text.
@@ -228,27 +164,4 @@ func (p *plain) send(w http.ResponseWriter, a answer) {
 	}
 	w.WriteHeader(a.status)
 	_, _ = io.WriteString(w, a.line) // a client that has gone away is no error of ours
-}
-
-// timing collects the stages of one request for the Server-Timing header.
-type timing struct {
-	now    func() time.Time
-	last   time.Time
-	stages []byte
-}
-
-// mark ends the stage that began at the last mark.
-func (t *timing) mark(stage string) {
-	now := t.now()
-	t.add(stage, now.Sub(t.last).Nanoseconds())
-	t.last = now
-}
-
-func (t *timing) add(stage string, durationNs int64) {
-	if len(t.stages) > 0 {
-		t.stages = append(t.stages, ", "...)
-	}
-	t.stages = append(t.stages, stage...)
-	t.stages = append(t.stages, ";dur="...)
-	t.stages = strconv.AppendFloat(t.stages, float64(durationNs)/1e6, 'f', 3, 64) // milliseconds
 }

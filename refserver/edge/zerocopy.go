@@ -137,10 +137,8 @@ func (z *zerocopy) encode(ctx *fasthttp.RequestCtx, w *work, r *request) error {
 	if err := accept.Payout(p.Event, p.Payout); err != nil {
 		return err
 	}
-	w.fields = postback.Record{
-		ClickID: p.ClickID, TxID: p.TxID, OfferID: p.OfferID, Event: p.Event, Payout: p.Payout, Currency: p.Currency,
-		KID: p.KID, ReceivedUnixNs: r.received.UnixNano(),
-	}
+	w.fields = accept.RecordOf(p)
+	w.fields.ReceivedUnixNs = r.received.UnixNano()
 	var err error
 	w.record, err = postback.AppendRecord(w.record[:0], &w.fields)
 	return err
@@ -172,7 +170,7 @@ func (z *zerocopy) readPlain(w *work, r *request) error {
 		accept.IsText(p.ClickID) && accept.IsText(p.TxID) && accept.IsText(p.OfferID) {
 		return nil
 	}
-	if _, reason := parsePlain(string(r.rawQuery)); reason != nil {
+	if _, reason := accept.ParsePlain(string(r.rawQuery)); reason != nil {
 		return reason
 	}
 	if err == nil {
