@@ -46,9 +46,9 @@ type Config struct {
 	// LaneDir holds the lanes; "" means DataDir/lanes. In memory they are
 	// fastest, on a disk they outlive a restart of the machine.
 	LaneDir string
-	// LaneSlots is the size of a lane in records, a power of two; 0 means
-	// DefaultLaneSlots.
-	LaneSlots int
+	// BufferFor is how long a lane holds what comes at BufferRatePerS while
+	// nobody empties it; 0 means DefaultBufferFor.
+	BufferFor time.Duration
 	// TimeScale divides times to live: 60 makes 5 minutes 5 seconds. 0 means 1.
 	TimeScale float64
 	// UDP is what happens to datagrams between batcher and collector, drawn
@@ -64,9 +64,15 @@ type Config struct {
 // maxTimeScale makes five minutes a third of a second.
 const maxTimeScale = 1000
 
-// DefaultLaneSlots is 32 MiB of 512 B: three seconds of a stalled batcher at
-// 20,000 postbacks a second.
-const DefaultLaneSlots = 1 << 16
+const (
+	// BufferRatePerS is the rate that lanes are sized for, in postbacks per
+	// second of one edge.
+	BufferRatePerS = 20_000
+	// DefaultBufferFor makes a lane 32 MiB.
+	DefaultBufferFor = 3 * time.Second
+	// maxBufferFor keeps a lane below 512 MiB.
+	maxBufferFor = 40 * time.Second
+)
 
 // Addresses are where a server answers: Front takes postbacks and everything
 // else, Admin everything but postbacks, also while no edge lives.
@@ -94,6 +100,9 @@ func (c Config) Validate() error {
 	if c.TimeScale < 0 || math.IsNaN(c.TimeScale) || c.TimeScale > maxTimeScale {
 		return fmt.Errorf("time scale %v: expected more than 0 and at most %d", c.TimeScale, maxTimeScale)
 	}
+	if c.BufferFor < 0 || c.BufferFor > maxBufferFor {
+		return fmt.Errorf("buffer for %v: expected more than 0s and at most %v", c.BufferFor, maxBufferFor)
+	}
 	if c.MaxInFlight < 0 {
 		return fmt.Errorf("limit of postbacks in work: %d, expected at least 1, or 0 for the default", c.MaxInFlight)
 	}
@@ -113,8 +122,8 @@ func (c Config) withDefaults() Config {
 	if c.LaneDir == "" {
 		c.LaneDir = filepath.Join(c.DataDir, "lanes")
 	}
-	if c.LaneSlots == 0 {
-		c.LaneSlots = DefaultLaneSlots
+	if c.BufferFor == 0 {
+		c.BufferFor = DefaultBufferFor
 	}
 	if c.TimeScale == 0 {
 		c.TimeScale = 1

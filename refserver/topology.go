@@ -14,6 +14,7 @@ import (
 
 	"github.com/postbench/postbench/internal/proc"
 	"github.com/postbench/postbench/refserver/datagram"
+	"github.com/postbench/postbench/refserver/lanes"
 	"github.com/postbench/postbench/refserver/redisbuf"
 )
 
@@ -82,7 +83,7 @@ func (s *supervisor) roleConfig(role Role, i int) RoleConfig {
 		Role: role, Node: i, Composition: s.config.Composition, SignedOnly: s.config.SignedOnly, BootID: s.config.BootID,
 		Control: s.socket(role, i), Central: s.socket(RoleCollector, 0), Admin: s.adminAddr, Addr: s.frontAddr,
 		CollectorAddr: s.collectorAddr, RedisTTLNs: int64(float64(RedisTTL) / s.config.TimeScale),
-		LaneSlots: s.config.LaneSlots, KeysFile: filepath.Join(s.runDir.Path(), "keys.json"), PSKFiles: s.pskFiles,
+		LaneSlots: lanes.SlotsFor(s.config.BufferFor, BufferRatePerS), KeysFile: filepath.Join(s.runDir.Path(), "keys.json"), PSKFiles: s.pskFiles,
 	}
 	if role == RoleCollector {
 		c.Dir, c.Addr = filepath.Join(s.config.DataDir, "central"), s.receiveAddr

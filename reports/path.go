@@ -8,8 +8,9 @@ import (
 // Path is what became of the postbacks between edges and central. Counts are
 // of a server's whole life, warm-up included.
 type Path struct {
-	// RecordsSent are the records that left the edges, repeats included; nil
-	// when a sender was killed: its counts died with it.
+	// RecordsSent are the records that left the edges, repeats included; without
+	// a UDP uplink only those that central confirmed. nil when a sender was
+	// killed: its counts died with it.
 	RecordsSent *int64 `json:"records_sent"`
 	// RecordsCommitted are the records that central has committed, repeats
 	// included: they survive its death.
@@ -30,10 +31,10 @@ type Path struct {
 	Restarts int64 `json:"restarts"`
 }
 
-// Unaccounted are the records that were sent and not committed; nil when it is
-// not known how many were sent.
+// Unaccounted are the records that were sent in datagrams and not committed; nil
+// when it is not known how many were sent.
 func (p *Path) Unaccounted() *int64 {
-	if p.RecordsSent == nil {
+	if p.RecordsSent == nil || p.Datagrams == nil {
 		return nil
 	}
 	n := *p.RecordsSent - p.RecordsCommitted
@@ -106,11 +107,11 @@ func pathSection(v *Variant) string {
 	line := func(format string, args ...any) { text += wrap(fmt.Sprintf(format, args...), indent, 2*indent) }
 	if p := v.Path; p != nil {
 		sent := "an unknown number of records sent (a sender was killed)"
-		if p.RecordsSent != nil {
-			sent = fmt.Sprintf("%d records sent", *p.RecordsSent)
-		}
-		if p.Datagrams != nil {
-			sent += fmt.Sprintf(" in %d datagrams", *p.Datagrams)
+		switch {
+		case p.RecordsSent != nil && p.Datagrams != nil:
+			sent = fmt.Sprintf("%d records sent in %d datagrams", *p.RecordsSent, *p.Datagrams)
+		case p.RecordsSent != nil:
+			sent = fmt.Sprintf("%d records handed over and confirmed", *p.RecordsSent)
 		}
 		lost := ""
 		if n := p.Unaccounted(); n != nil {

@@ -26,6 +26,7 @@ type disturbances struct {
 	udpDrop   string
 	timeScale float64
 	chaos     string
+	bufferFor time.Duration
 
 	lossShare float64 // of --udp-loss, 0 to 1
 	drop      []uint64
@@ -49,6 +50,7 @@ type crashFault struct {
 func (d *disturbances) registerServer(flags *pflag.FlagSet) {
 	flags.StringVar(&d.udpLoss, "udp-loss", "", "share of the datagrams to central that vanish (`P%`), such as 0.001%")
 	flags.StringVar(&d.udpDrop, "udp-drop", "", "`LIST` of the datagrams to central that vanish, counted from 1: 3,17,40-45")
+	flags.DurationVar(&d.bufferFor, "buffer-for", refserver.DefaultBufferFor, fmt.Sprintf("how long an edge's lane holds %d postbacks/s that nobody takes; when it is full, the edge answers 503", refserver.BufferRatePerS))
 	flags.Float64Var(&d.timeScale, "time-scale", 1, "divide times to live by `K`: 60 makes the 5 minutes of an edge's Redis 5 s")
 }
 
@@ -64,6 +66,9 @@ func (d *disturbances) resolve() (err error) {
 	}
 	if d.drop, err = ordinals(d.udpDrop); err != nil {
 		return fmt.Errorf("--udp-drop %w", err)
+	}
+	if d.bufferFor <= 0 {
+		return fmt.Errorf("--buffer-for %v: want more than 0s", d.bufferFor)
 	}
 	if !(d.timeScale > 0) {
 		return fmt.Errorf("--time-scale %v: want more than 0", d.timeScale)
@@ -223,6 +228,9 @@ func ordinals(text string) ([]uint64, error) {
 // serverArgs hand the disturbances to a child that serves the composition.
 func (d *disturbances) serverArgs(c *refserver.Composition, seed uint64) []string {
 	args := []string{"--time-scale", fmt.Sprint(d.timeScale)}
+	if c.Buffer == refserver.BufferShm {
+		args = append(args, "--buffer-for", d.bufferFor.String())
+	}
 	if c.Uplink == refserver.UplinkUDP {
 		args = append(args, "--udp-loss", fmt.Sprintf("%v%%", 100*d.lossShare), "--udp-drop", d.udpDrop, "--seed", strconv.FormatUint(seed, 10))
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 func TestDisturbances(t *testing.T) {
-	d := disturbances{udpLoss: "0.001%", udpDrop: "3,17,40-42", timeScale: 60,
+	d := disturbances{udpLoss: "0.001%", udpDrop: "3,17,40-42", timeScale: 60, bufferFor: 3 * time.Second,
 		chaos: "kill:batcher@2s,stop:edge/1@1500ms+20s,kill:collector@3s+1s,crash:edge:answered-not-buffered#7"}
 	if err := d.resolve(); err != nil {
 		t.Fatal(err)
@@ -46,20 +46,21 @@ func TestDisturbancesRefused(t *testing.T) {
 		d    disturbances
 		want string
 	}{
-		{disturbances{udpLoss: "1", timeScale: 1}, "--udp-loss"},
-		{disturbances{udpLoss: "101%", timeScale: 1}, "--udp-loss"},
-		{disturbances{udpLoss: "NaN%", timeScale: 1}, "--udp-loss"},
-		{disturbances{udpDrop: "0", timeScale: 1}, "--udp-drop"},
-		{disturbances{udpDrop: "5-3", timeScale: 1}, "--udp-drop"},
-		{disturbances{udpDrop: "1-9223372036854775807", timeScale: 1}, "names more than"},
-		{disturbances{timeScale: 0}, "--time-scale"},
-		{disturbances{timeScale: 1, chaos: "kill:edge"}, "want kill:ROLE"},
-		{disturbances{timeScale: 1, chaos: "kill:edge@soon"}, `time "soon"`},
-		{disturbances{timeScale: 1, chaos: "stop:edge@1s"}, "needs its length"},
-		{disturbances{timeScale: 1, chaos: "kill:edge/x@1s"}, `process "edge/x"`},
-		{disturbances{timeScale: 1, chaos: "crash:edge:here"}, "want crash:"},
-		{disturbances{timeScale: 1, chaos: "crash:edge:a#1,crash:edge:a#2"}, "only one"},
-		{disturbances{timeScale: 1, chaos: "burn:edge@1s"}, "want kill"},
+		{disturbances{udpLoss: "1", bufferFor: 1, timeScale: 1}, "--udp-loss"},
+		{disturbances{udpLoss: "101%", bufferFor: 1, timeScale: 1}, "--udp-loss"},
+		{disturbances{udpLoss: "NaN%", bufferFor: 1, timeScale: 1}, "--udp-loss"},
+		{disturbances{udpDrop: "0", bufferFor: 1, timeScale: 1}, "--udp-drop"},
+		{disturbances{udpDrop: "5-3", bufferFor: 1, timeScale: 1}, "--udp-drop"},
+		{disturbances{udpDrop: "1-9223372036854775807", bufferFor: 1, timeScale: 1}, "names more than"},
+		{disturbances{bufferFor: 1}, "--time-scale"},
+		{disturbances{timeScale: 1}, "--buffer-for"},
+		{disturbances{bufferFor: 1, timeScale: 1, chaos: "kill:edge"}, "want kill:ROLE"},
+		{disturbances{bufferFor: 1, timeScale: 1, chaos: "kill:edge@soon"}, `time "soon"`},
+		{disturbances{bufferFor: 1, timeScale: 1, chaos: "stop:edge@1s"}, "needs its length"},
+		{disturbances{bufferFor: 1, timeScale: 1, chaos: "kill:edge/x@1s"}, `process "edge/x"`},
+		{disturbances{bufferFor: 1, timeScale: 1, chaos: "crash:edge:here"}, "want crash:"},
+		{disturbances{bufferFor: 1, timeScale: 1, chaos: "crash:edge:a#1,crash:edge:a#2"}, "only one"},
+		{disturbances{bufferFor: 1, timeScale: 1, chaos: "burn:edge@1s"}, "want kill"},
 	} {
 		if err := test.d.resolve(); err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%+v: %v, want %s", test.d, err, test.want)
@@ -82,7 +83,7 @@ func TestDisturbancesFit(t *testing.T) {
 		{"", "1%", edge, "sends no datagrams"},
 		{"", "1%", monolith, "sends no datagrams"},
 	} {
-		d := disturbances{chaos: test.chaos, udpLoss: test.loss, timeScale: 1}
+		d := disturbances{chaos: test.chaos, udpLoss: test.loss, bufferFor: 1, timeScale: 1}
 		if err := d.resolve(); err != nil {
 			t.Fatal(err)
 		}

@@ -180,7 +180,7 @@ func (f *runFlags) check() error {
 			return fmt.Errorf("--%s describes a server of your own; --variant starts one that is known: leave it out", flag)
 		}
 	}
-	for _, flag := range []string{"udp-loss", "udp-drop", "time-scale", "chaos"} {
+	for _, flag := range []string{"udp-loss", "udp-drop", "buffer-for", "time-scale", "chaos"} {
 		if f.variant == "" && f.traffic.given(flag) {
 			return fmt.Errorf("--%s is done to a server that postbench starts: give --variant instead of --target", flag)
 		}

@@ -128,7 +128,7 @@ func (f *serveFlags) config(log *slog.Logger, stderr io.Writer) (refserver.Confi
 	}
 	return refserver.Config{
 		Composition: composition, Addr: f.addr, AdminAddr: f.admin, DataDir: f.data, LaneDir: f.lanes, SignedOnly: f.signedOnly,
-		BootID: machine.Read().BootID, Log: log, ChildLog: stderr, TimeScale: f.disturb.timeScale,
+		BootID: machine.Read().BootID, Log: log, ChildLog: stderr, TimeScale: f.disturb.timeScale, BufferFor: f.disturb.bufferFor,
 		UDP: netem.Impairment{Loss: f.disturb.lossShare}, UDPDrop: f.disturb.drop, Seed: f.seed, Crash: f.crash,
 		Program: func(roleFile string) (string, []string) { return program, []string{"serve", "--role-file", roleFile} },
 	}, nil

@@ -150,6 +150,89 @@ func TestKilledRedis(t *testing.T) {
 	}
 }
 
+// A lane that nobody empties fills up: then the edge says so, and keeps what it
+// has answered.
+func TestFullLane(t *testing.T) {
+	t.Parallel()
+	variant := pathVariant(t, "careful", "after-buffer", "shm", "udp")
+	v, got, _ := disturbed(t, variant, "--buffer-for", "10ms", "--chaos", "kill:batcher@500ms+2s")
+	if got["lost_after_ack"] != 0 || got["lost_at_partner"] == 0 || got["recorded"] == 0 {
+		t.Errorf("%v", got)
+	}
+	refused := map[int]int64{}
+	for _, r := range v.Responses {
+		refused[r.Status] = r.Count
+	}
+	if refused[503] != got["lost_at_partner"] {
+		t.Errorf("answers %v, %d lost at the partner", refused, got["lost_at_partner"])
+	}
+}
+
+// Three edges behind one address, one central.
+func TestThreeEdges(t *testing.T) {
+	t.Parallel()
+	variant := pathVariant(t, "three", "after-buffer", "shm", "udp")
+	text, err := os.ReadFile(variant)
+	if err != nil {
+		t.Fatal(err)
+	}
+	three := write(t, "three.yaml", strings.Replace(string(text), "edges: 1", "edges: 3", 1))
+	p := play(t, "run", "--variant", three, "--scenario", "mixed", "--chaos", "kill:edge/2@1s")
+	v := &p.result.Variants[0]
+	got := sheet(t, v)
+	if got["lost_after_ack"]+got["double_counted"]+got["forged_accepted"]+got["wrong_verdict"] != 0 || v.Path.Restarts != 1 {
+		t.Errorf("%v, %+v", got, v.Path)
+	}
+	if v.Caps == nil || v.Caps.BilledOvershoot != 0 {
+		t.Errorf("caps %+v", v.Caps)
+	}
+}
+
+// Ctrl-C leaves nothing behind.
+func TestInterruptOfManyProcesses(t *testing.T) {
+	t.Parallel()
+	p := start(t, "run", "--variant", "edge-redis", "--scenario", "smoke", "--duration", "40s", "--settle", "1s")
+	server := theServer(t, p)
+	playing(t, filepath.Join(p.tmp, "postbench-run-*", "state.bin"))
+	children := childrenOf(t, server)
+	if len(children) != 4 {
+		t.Errorf("%d processes, want edge, redis, replicator and collector", len(children))
+	}
+	p.signal(syscall.SIGINT)
+	p.wait()
+	for _, pid := range append(children, server) {
+		if !isGone(pid) {
+			t.Errorf("process %d is left", pid)
+		}
+	}
+	if left := runDirs(t, p.tmp); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// An edge answers the judge's questions as central does, and every process
+// writes its access log.
+func TestEdgeHandsOver(t *testing.T) {
+	t.Parallel()
+	for _, front := range []string{"plain", "zerocopy"} {
+		data := t.TempDir()
+		text := fmt.Sprintf("name: of-test\nsummary: of a test\nfront: %s\nanswer: after-buffer\nbuffer: shm\nuplink: udp\nattribution: memory\ncaps: atomic\nlog: json\nlog_write: background\nedges: 1\n", front)
+		server, edge, admin := serveVariant(t, write(t, "v.yaml", text), data)
+		play(t, "run", "--target", edge, "--scenario", "smoke", "--duration", "1s", "--populate", edge+"/population", "--ledger", edge+"/ledger", "--caps", edge)
+		if at, behind := fetch(t, edge+"/ledger"), fetch(t, admin+"/ledger"); at != behind || at == "" {
+			t.Errorf("%s: the edge's ledger has %d bytes, central's %d", front, len(at), len(behind))
+		}
+		if status, err := postJSON(edge+"/chaos", `{"do":"kill","role":"edge"}`); err != nil || status != 404 {
+			t.Errorf("%s: an edge answers %d to whom wants to kill it, %v", front, status, err)
+		}
+		stop(t, server)
+		lines, err := os.ReadFile(filepath.Join(data, "edge-0", "access.log"))
+		if n := strings.Count(string(lines), "\n"); err != nil || n < 100 || strings.Contains(string(lines), "sig=0") {
+			t.Errorf("%s: %d lines in the access log, %v", front, n, err)
+		}
+	}
+}
+
 // serveVariant starts a server with edges.
 func serveVariant(t *testing.T, variant, data string) (p *process, front, admin string) {
 	t.Helper()

@@ -147,7 +147,7 @@ func TestInterruptOfAComparison(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := filepath.Join(t.TempDir(), "out")
-			p := start(t, "compare", "--scenario", "smoke", "--duration", "1s", "--rounds", "50", "--out", dir)
+			p := start(t, "compare", "--vary", "caps=check-then-insert,atomic", "--scenario", "smoke", "--duration", "1s", "--rounds", "50", "--out", dir)
 			if c.ready == "" {
 				playing(t, filepath.Join(p.tmp, "postbench-run-*", "round-*", "state.bin"))
 			} else {
