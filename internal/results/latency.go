@@ -16,7 +16,7 @@ import (
 // compareExperiment is the main job as it comes.
 func compareExperiment() experiment {
 	return experiment{
-		name: "compare", title: "The main job: two cap checks of the monolith",
+		name: "compare", title: "The main job: three architectures",
 		claim: "`make compare` ends with exit code 0 and balanced books.",
 		run: func(ctx context.Context, l *lab) (finding, error) {
 			p, err := l.once(ctx, "compare")
