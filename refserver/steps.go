@@ -56,14 +56,13 @@ func (c Composition) stepsInOne() []string {
 
 func (c Composition) stepsAtEdge() []string {
 	buffer := map[string]string{
-		BufferShm:            "buffer: a slot in the process's lane of shared memory; a full lane is answered 503",
+		BufferShm:            "buffer: a slot in the process's lane of shared memory",
 		BufferRedisTTL:       "buffer: the edge's Redis, a key of 5 minutes and an entry of the index stream in one MULTI",
 		BufferRedisConfirmed: "buffer: the edge's Redis with its append-only file, kept until central has confirmed",
 	}[c.Buffer]
-	answer := "answer: 200"
-	steps := []string{buffer, answer}
+	steps := []string{buffer, "answer: 200; 503 if the buffer was full"}
 	if c.Answer == AnswerBeforeBuffer {
-		steps = []string{answer, buffer}
+		steps = []string{"answer: 200", buffer + "; a full one drops the postback (counted)"}
 	}
 	if c.Uplink == UplinkUDP {
 		steps = append(steps, "batcher (a process): every 10 ms, whatever the lanes hold into datagrams",
