@@ -14,10 +14,10 @@ help: ## say what the targets do
 build: ## build ./postbench
 	$(GO) build -buildvcs=auto -o $(BIN) .
 
-compare: build ## the main job: compare two architectures, about 100 s
+compare: build ## the main job: compare three architectures, a minute after the first build
 	$(BIN) compare
 
-test: ## vet and all tests; those that measure run alone, at the end
+test: ## vet and all tests, about 4 minutes; those that measure run alone, at the end
 	$(GO) vet ./...
 	$(GO) test -timeout 8m $(UNITS)
 	$(GO) test -timeout 8m ./internal/e2e

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/postbench/postbench/refserver/edge"
 )
 
 // axis is one question about an architecture. Of the known choices only the
@@ -124,6 +126,24 @@ func (c Composition) impossibleAtEdges() (axis, reason string) {
 		return "caps", fmt.Sprintf("%q: central decides inside its commit; expected %s", c.Caps, CapsAtomic)
 	}
 	return "", ""
+}
+
+// Choices lists the composition's choice on every axis: "front=plain …".
+func (c Composition) Choices() string {
+	var list []string
+	for _, a := range axes() {
+		list = append(list, a.name+"="+*a.choice(&c))
+	}
+	return strings.Join(append(list, fmt.Sprintf("edges=%d", c.Edges)), " ")
+}
+
+// CrashPoints are the named points at which a process of the role can be made
+// to kill itself.
+func (r Role) CrashPoints() []string {
+	if r == RoleEdge {
+		return []string{edge.CrashAnsweredNotBuffered}
+	}
+	return nil
 }
 
 // Roles are the roles that the composition's processes play, in the order of a

@@ -144,7 +144,10 @@ func (b laneBuffer) Close() error { return b.lane.Close() }
 // partners can reach must not be able to kill processes.
 func adminProxy(addr string) http.Handler {
 	target := &url.URL{Scheme: "http", Host: addr}
-	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }, FlushInterval: -1}
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }, FlushInterval: -1,
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { // a client that went away, too
+			http.Error(w, "the supervisor does not answer", http.StatusBadGateway)
+		}}
 	mux := http.NewServeMux()
 	for _, path := range []string{"/ledger", "/offers/", "/clock", "/components", "/healthz", "/population/"} {
 		mux.Handle(path, proxy)

@@ -57,9 +57,14 @@ func serve(ctx context.Context, config Config, ready func(Addresses)) (err error
 	// Listen first: a taken port must not touch the data.
 	listener, err := listen(ctx, config.Addr)
 	if err != nil {
-		return err
+		return fmt.Errorf("serve: %w", err)
 	}
 	defer listener.Close()
+	owned, err := ownDataDir(config.DataDir, &config.Composition)
+	if err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	defer owned.Close()
 	books, err := store.Open(ctx, store.Options{
 		Dir: config.DataDir, AtomicCaps: config.Composition.Caps == CapsAtomic, Now: config.Now,
 	})
@@ -90,12 +95,9 @@ func listen(ctx context.Context, addr string) (net.Listener, error) {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("serve: listen on %s: %w; stop the other program or choose another port, 0 takes a free one", addr, ErrAddrInUse)
+		return nil, fmt.Errorf("listen on %s: %w; stop the other program or choose another port, 0 takes a free one", addr, ErrAddrInUse)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("serve: %w", err)
-	}
-	return listener, nil
+	return listener, err
 }
 
 func components(books *store.SQL) []admin.Component {

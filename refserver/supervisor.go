@@ -47,9 +47,14 @@ type supervisor struct {
 func supervise(ctx context.Context, config Config, ready func(Addresses)) (err error) {
 	reserved, err := reserve(config.Addr)
 	if err != nil {
-		return err
+		return fmt.Errorf("serve: %w", err)
 	}
 	defer reserved.close()
+	owned, err := ownDataDir(config.DataDir, &config.Composition)
+	if err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	defer owned.Close()
 	runDir, err := proc.NewRunDir("")
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
@@ -239,11 +244,11 @@ func reserve(addr string) (*reservation, error) {
 	}
 	taken := first.Addr().(*net.TCPAddr)
 	if err := first.Close(); err != nil {
-		return nil, fmt.Errorf("serve: %w", err)
+		return nil, err
 	}
 	fd, err := bindShared(taken)
 	if err != nil {
-		return nil, fmt.Errorf("serve: keep %v for the edges: %w", taken, err)
+		return nil, fmt.Errorf("keep %v for the edges: %w", taken, err)
 	}
 	return &reservation{addr: taken.String(), fd: fd}, nil
 }

@@ -67,6 +67,30 @@ func TestReservedPortGoesToTheLivingEdge(t *testing.T) {
 	}
 }
 
+// One server at a time, and nobody on another's kind of data.
+func TestOwnDataDir(t *testing.T) {
+	dir := t.TempDir()
+	single, edges := Composition{Name: "single", Uplink: None}, Composition{Name: "edges", Uplink: UplinkUDP, Buffer: BufferShm}
+	first, err := ownDataDir(dir, &edges)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ownDataDir(dir, &edges); !errors.Is(err, ErrDataDir) || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("while another server runs: %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ownDataDir(dir, &single); !errors.Is(err, ErrDataDir) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("another kind of data: %v", err)
+	}
+	again, err := ownDataDir(dir, &edges)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = again.Close()
+}
+
 func TestCrashOf(t *testing.T) {
 	for _, test := range []struct {
 		crash string

@@ -122,14 +122,14 @@ func pathSection(v *Variant) string {
 			n    int64
 			what string
 		}{
-			{p.RecordsExpired, "records outlived by central's outage: their keys in the edge's Redis expired before central confirmed them"},
-			{p.DroppedAfterAnswer, "postbacks answered and then dropped: the buffer was full"},
-			{p.KernelDrops, "datagrams dropped by the kernel: central's receive buffer was full"},
-			{p.Refused, "datagrams refused: not authentic, or too old"},
-			{p.Restarts, "restarts of processes"},
+			{p.RecordsExpired, "records that central's outage outlived (their keys in the edge's Redis expired before central confirmed them)"},
+			{p.DroppedAfterAnswer, "postbacks answered and then dropped, the buffer being full"},
+			{p.KernelDrops, "datagrams dropped by the kernel, central's receive buffer being full"},
+			{p.Refused, "datagrams refused, not authentic or too old"},
+			{p.Restarts, "processes started again"},
 		} {
 			if count.n > 0 {
-				line("%d %s", count.n, count.what)
+				line("%s: %d", count.what, count.n)
 			}
 		}
 	}

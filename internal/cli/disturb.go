@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -144,6 +145,10 @@ func (d *disturbances) add(text string) error {
 		role, node, err := parseProcess(who)
 		if err != nil {
 			return err
+		}
+		name, _, _ := strings.Cut(point, "#")
+		if points := role.CrashPoints(); !slices.Contains(points, name) {
+			return fmt.Errorf("%s has no crash point %q; it has: %s", role, name, cmp.Or(strings.Join(points, ", "), "none"))
 		}
 		d.crash = &crashFault{role, node, point}
 		return nil

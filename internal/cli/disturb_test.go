@@ -59,8 +59,10 @@ func TestDisturbancesRefused(t *testing.T) {
 		{disturbances{bufferFor: 1, timeScale: 1, chaos: "stop:edge@1s"}, "needs its length"},
 		{disturbances{bufferFor: 1, timeScale: 1, chaos: "kill:edge/x@1s"}, `process "edge/x"`},
 		{disturbances{bufferFor: 1, timeScale: 1, chaos: "crash:edge:here"}, "want crash:"},
-		{disturbances{bufferFor: 1, timeScale: 1, chaos: "crash:edge:a#1,crash:edge:a#2"}, "only one"},
+		{disturbances{bufferFor: 1, timeScale: 1, chaos: "crash:edge:answered-not-buffered#1,crash:edge:answered-not-buffered#2"}, "only one"},
 		{disturbances{bufferFor: 1, timeScale: 1, chaos: "burn:edge@1s"}, "want kill"},
+		{disturbances{bufferFor: 1, timeScale: 1, chaos: "crash:edge:nowhere#1"}, "it has: answered-not-buffered"},
+		{disturbances{bufferFor: 1, timeScale: 1, chaos: "crash:batcher:nowhere#1"}, "it has: none"},
 	} {
 		if err := test.d.resolve(); err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%+v: %v, want %s", test.d, err, test.want)

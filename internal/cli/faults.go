@@ -131,6 +131,7 @@ type serverPath struct {
 }
 
 type pathStep[T any] struct {
+	Node     int   `json:"node"`
 	Restarts int64 `json:"restarts"`
 	CPUNs    int64 `json:"cpu_ns"`
 	Counts   *T    `json:"counts"`
@@ -146,11 +147,22 @@ func (to *target) readPath(ctx context.Context, m *measurement) error {
 		return err
 	}
 	m.path = path.summary()
+	m.crashed(to.crash, &path)
 	if r := path.Relay; r != nil {
 		m.netem = &reports.Netem{UDPSent: r.Sent, Dropped: r.Dropped, DroppedRecords: r.DroppedRecords,
 			Duplicated: r.Duplicated, Reordered: r.Reordered, Corrupted: r.Corrupted}
 	}
 	return nil
+}
+
+// crashed takes back a crash that was armed and never came: the run was another
+// one than the one that was asked for.
+func (m *measurement) crashed(c *crashFault, path *serverPath) {
+	if c == nil || slices.ContainsFunc(path.Edges, func(e pathStep[edgeCounts]) bool { return e.Node == c.node && e.Restarts > 0 }) {
+		return
+	}
+	m.faults = slices.DeleteFunc(m.faults, func(f reports.Fault) bool { return f.Do == "crash" })
+	m.doubts.server = append(m.doubts.server, fmt.Sprintf("a fault was not injected: %s never came to %s", processName(c.role, c.node), c.point))
 }
 
 // cpu is the CPU time of all processes.

@@ -123,7 +123,23 @@ func showVariant(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s: %s\ndurability %s\n\n  %s", c.Name, c.Summary, c.Durability(), strings.Join(c.Steps(), "\n  → ")), nil
+	return fmt.Sprintf("%s: %s\ndurability %s\n\n  %s\n\naxes   %s%s", c.Name, c.Summary, c.Durability(), strings.Join(c.Steps(), "\n  → "),
+		c.Choices(), chaosText(&c)), nil
+}
+
+// chaosText says what --chaos can do to the variant.
+func chaosText(c *refserver.Composition) string {
+	roles := c.Roles()
+	if len(roles) == 0 {
+		return ""
+	}
+	text := "\nchaos  kill and stop: " + joinRoles(roles)
+	for _, role := range roles {
+		for _, point := range role.CrashPoints() {
+			text += fmt.Sprintf("; crash:%s:%s#NTH", role, point)
+		}
+	}
+	return text
 }
 
 func aboutScenario(name string) (string, error) {

@@ -64,6 +64,17 @@ type measurement struct {
 	faults     []reports.Fault
 }
 
+// hints points at what is more likely a mistake than a finding.
+func (m *measurement) hints() string {
+	switch {
+	case m.acked == 0 && m.outcome.Intents > 0:
+		return noteNothingAcked(int64(m.outcome.Intents))
+	case m.sheet != nil && m.sheet.Fates.Recorded > 0 && m.sheet.Verdicts[intent.Unattributed] == m.sheet.Fates.Recorded:
+		return noteUnattributed()
+	}
+	return ""
+}
+
 // clockState says whether the ledger's times can be held against ours.
 type clockState struct {
 	known  bool

@@ -18,6 +18,14 @@ func noteInterrupted() string {
 	return "interrupted: waiting for what is under way; a second Ctrl-C ends at once\n"
 }
 
+func noteNothingAcked(intents int64) string {
+	return fmt.Sprintf("note: none of %d postbacks was acked; see responses: does the target speak what was sent?\n", intents)
+}
+
+func noteUnattributed() string {
+	return "note: every recorded row is unattributed: the server does not know the clicks; see --populate, or load what postbench clicks prints\n"
+}
+
 func noteAuditLater(dir string) string {
 	return fmt.Sprintf("note: account for it later with: postbench audit %s --ledger FILE\n", dir)
 }

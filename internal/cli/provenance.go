@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/postbench/postbench/reports"
@@ -15,9 +17,34 @@ func (p *plan) provenance(r *reports.Result) string {
 			books = "of " + v.Name + " do not balance: a bug of postbench"
 		}
 	}
-	return fmt.Sprintf("books       %s\ncomponents  %s\nrun         scenario %s, profile %s, seed %d, epoch %d\nmade with   %s, commit %s, on %d CPUs of %s",
-		books, componentsText(r.Variants), r.Scenario.Name, r.Profile.Name, r.Seed, r.EpochUnixS,
+	return fmt.Sprintf("%sbooks       %s\ncomponents  %s\nrun         scenario %s, profile %s, seed %d, epoch %d\nmade with   %s, commit %s, on %d CPUs of %s",
+		faultsText(r.Variants), books, componentsText(r.Variants), r.Scenario.Name, r.Profile.Name, r.Seed, r.EpochUnixS,
 		r.Tool.Go, shortCommit(r.Tool.Commit), r.Machine.CPUs, r.Machine.Model)
+}
+
+// faultsText says what was done to whom on purpose, and to whom nothing: not
+// every variant has the process that a fault is about.
+func faultsText(variants []reports.Variant) string {
+	text, some := "", false
+	for i := range variants {
+		v := &variants[i]
+		var done []string
+		for _, f := range v.Faults {
+			what := f.Do + " " + f.Process
+			if !slices.Contains(done, what) {
+				done = append(done, what)
+			}
+		}
+		if n := v.Netem; n != nil {
+			done = append(done, fmt.Sprintf("%d of %d datagrams dropped", n.Dropped, n.UDPSent))
+		}
+		some = some || len(done) > 0
+		text += fmt.Sprintf("faults      %s: %s\n", v.Name, cmp.Or(strings.Join(done, ", "), "none"))
+	}
+	if !some {
+		return ""
+	}
+	return text
 }
 
 // componentsText names what each variant really ran on, once where all ran on

@@ -124,6 +124,7 @@ func run(ctx context.Context, f *runFlags, stdout, stderr io.Writer) error {
 	if err := dir.keep(p, m, result); err != nil {
 		return &exitError{code: exitInvalid, err: err}
 	}
+	fmt.Fprint(stderr, m.hints())
 	if dir.own && m.sheet == nil && p.replay == nil {
 		fmt.Fprint(stderr, noteAuditLater(dir.path))
 	}

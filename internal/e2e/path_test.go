@@ -89,6 +89,19 @@ func TestAnsweredNotBuffered(t *testing.T) {
 	}
 }
 
+// A crash that was armed and never came makes the run another one than the one
+// that was asked for.
+func TestCrashThatNeverComes(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "out")
+	o := postbench(t, "run", "--variant", "udp-batch", "--duration", "1s", "--warmup", "0s", "--settle", "1s", "--out", dir,
+		"--chaos", "crash:edge:answered-not-buffered#100000")
+	v := readResult(t, dir).Variants[0]
+	if o.code != 4 || len(v.Faults) != 0 || !strings.Contains(o.stdout, "a fault was not injected") {
+		t.Errorf("exit code %d, faults %v\n%s", o.code, v.Faults, o.stdout)
+	}
+}
+
 func TestListedDatagramsVanish(t *testing.T) {
 	t.Parallel()
 	v, got, _ := disturbed(t, "udp-batch", "--udp-drop", "3,17,40-45")
@@ -123,7 +136,7 @@ func TestCentralDown(t *testing.T) {
 		if lost := got["lost_after_ack"]; (lost > 0) != test.loses || v.Path.RecordsExpired < lost || lost == 0 && v.Path.RecordsExpired > inFlight {
 			t.Errorf("%s, times divided by %s: %d lost, %d expired", test.variant, test.scale, lost, v.Path.RecordsExpired)
 		}
-		if test.loses != strings.Contains(p.stdout, "outlived by central's outage") {
+		if test.loses != strings.Contains(p.stdout, "central's outage outlived") {
 			t.Errorf("%s: the report does not explain the loss:\n%s", test.variant, p.stdout)
 		}
 	}
