@@ -33,9 +33,6 @@ import (
 )
 
 const (
-	// keepAfterConfirm is how long redis-confirmed keeps what central has, on
-	// the unscaled clock.
-	keepAfterConfirm = RedisTTL
 	// replicateTimeout bounds one hand-over to central.
 	replicateTimeout = 5 * time.Second
 	// maxKeysFileBytes bounds the keys file: some 100,000 keys.

@@ -68,8 +68,9 @@ const (
 	// BufferRatePerS is the rate that lanes are sized for, in postbacks per
 	// second of one edge.
 	BufferRatePerS = 20_000
-	// DefaultBufferFor makes a lane 32 MiB.
-	DefaultBufferFor = 3 * time.Second
+	// DefaultBufferFor makes a lane 16 MiB: with maxLanes of them an edge stays
+	// within 64 MiB, the usual size of /dev/shm in a container.
+	DefaultBufferFor = 1500 * time.Millisecond
 	// maxBufferFor keeps a lane below 512 MiB.
 	maxBufferFor = 40 * time.Second
 )

@@ -161,7 +161,7 @@ type PathStep struct {
 	Node     int             `json:"node"`
 	Pid      int             `json:"pid"`
 	Restarts int64           `json:"restarts"`
-	CPUNs    int64           `json:"cpu_ns"` // user and system, of its predecessors too
+	CPUNs    int64           `json:"cpu_ns"` // user and system, of the living process
 	Counts   json.RawMessage `json:"counts"`
 }
 
@@ -174,8 +174,8 @@ func (s *supervisor) path(ctx context.Context) (any, error) {
 		}
 	}
 	path.Central = s.step(ctx, s.of(RoleCollector)[0])
-	if s.relay != nil {
-		path.Relay = s.relay.Counts()
+	if relay := s.relay.Load(); relay != nil {
+		path.Relay = relay.Counts()
 	}
 	return path, nil
 }

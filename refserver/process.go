@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"syscall"
@@ -19,8 +20,10 @@ const (
 	restartPauseFirst = 10 * time.Millisecond
 	restartPauseMax   = time.Second
 	restartQuiet      = 10 * time.Second
-	// maxRestarts in a row end the server: what cannot start will not.
-	maxRestarts = 20
+	// maxRestarts in a row, two minutes of them, end the server: what cannot
+	// start will not. An edge may have to wait that long for a lane, while
+	// nobody drains those of its predecessors.
+	maxRestarts = 120
 )
 
 // errDown answers a signal to a process that is not running.
@@ -34,23 +37,65 @@ type process struct {
 	// spec describes the next start.
 	spec    func() proc.Spec
 	control *control // nil for a program that is not ours
-	log     *slog.Logger
+	// afterRestart, if not nil, tells a successor what it may have missed while
+	// it started.
+	afterRestart func(context.Context) error
+	log          *slog.Logger
 
 	mu       sync.Mutex
 	child    *proc.Child // nil while it is down
 	restarts int64
-	cpu      time.Duration // of the dead
-	downTill time.Time     // held down until then
+	downTill time.Time // held down until then
+}
+
+// maxStartLogBytes bounds what a starting process may say.
+const maxStartLogBytes = 64 << 10
+
+// startLog keeps back what a process says until it is ready: of a failed start
+// the error is enough.
+type startLog struct {
+	to   io.Writer // nil drops everything
+	mu   sync.Mutex
+	held []byte
+	past bool // ready
+}
+
+// Write implements io.Writer; it never fails.
+func (l *startLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.to == nil:
+	case l.past:
+		_, _ = l.to.Write(p)
+	case len(l.held)+len(p) <= maxStartLogBytes:
+		l.held = append(l.held, p...)
+	}
+	return len(p), nil
+}
+
+// open lets through what was held back, and from now on everything.
+func (l *startLog) open() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.past = true; l.to != nil {
+		_, _ = l.to.Write(l.held)
+	}
+	l.held = nil
 }
 
 func (p *process) name() string { return fmt.Sprintf("%s %d", p.role, p.node) }
 
 // start starts the child and returns when it is ready.
 func (p *process) start(ctx context.Context) error {
-	child, err := proc.Start(ctx, p.spec())
+	spec := p.spec()
+	log := &startLog{to: spec.Log}
+	spec.Log = log
+	child, err := proc.Start(ctx, spec)
 	if err != nil {
-		return err
+		return err // it holds the end of what the child said
 	}
+	log.open()
 	p.mu.Lock()
 	p.child = child
 	p.mu.Unlock()
@@ -88,6 +133,12 @@ func (p *process) keep(ctx context.Context) error {
 		p.mu.Lock()
 		p.restarts++
 		p.mu.Unlock()
+		if p.afterRestart == nil {
+			continue
+		}
+		if err := p.afterRestart(ctx); err != nil && ctx.Err() == nil {
+			p.log.Warn("after a restart", "process", p.name(), "error", err)
+		}
 	}
 }
 
@@ -100,7 +151,7 @@ func (p *process) running() *proc.Child {
 func (p *process) died(child *proc.Child) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.child, p.cpu = nil, p.cpu+child.CPUTime()
+	p.child = nil
 	if err := child.Err(); err != nil {
 		p.log.Warn("process died", "process", p.name(), "error", err)
 	}
@@ -154,14 +205,15 @@ func (p *process) stop(ctx context.Context) error {
 	return child.Stop(ctx)
 }
 
-// cpuTime is the CPU time of the process and its predecessors.
+// cpuTime is the CPU time of the living process; that of its predecessors is in
+// the supervisor's own, who has waited for them.
 func (p *process) cpuTime() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.child == nil {
-		return p.cpu
+		return 0
 	}
-	return p.cpu + p.child.CPUTime()
+	return p.child.CPUTime()
 }
 
 // restarted is how often the process was started again.

@@ -31,7 +31,7 @@ const (
 	batchEvery = 10 * time.Millisecond
 	// maxLanes bounds an edge's lanes: one for the living process, the others
 	// for dead ones that are not drained yet.
-	maxLanes = 8
+	maxLanes = 3
 	// receiveBufferBytes is what the collector asks of the kernel for its
 	// socket: some 14,000 full datagrams, more than a second of any load here.
 	receiveBufferBytes = 32 << 20

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"runtime"
 	"syscall"
 	"time"
@@ -41,6 +42,17 @@ var ErrAddrInUse = errors.New("address already in use")
 func Serve(ctx context.Context, config Config, ready func(Addresses)) error {
 	if err := config.Validate(); err != nil {
 		return fmt.Errorf("serve: %w", err)
+	}
+	// Children may work in directories of their own.
+	for _, dir := range []*string{&config.DataDir, &config.LaneDir} {
+		if *dir == "" {
+			continue
+		}
+		absolute, err := filepath.Abs(*dir)
+		if err != nil {
+			return fmt.Errorf("serve: %w", err)
+		}
+		*dir = absolute
 	}
 	start := serve
 	if config.Composition.Uplink != None {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -35,7 +36,7 @@ type supervisor struct {
 	adminAddr     string // where the supervisor does
 	receiveAddr   string // where the collector receives
 	collectorAddr string // where batchers send to: the relay's address or receiveAddr
-	relay         *netem.Relay
+	relay         atomic.Pointer[netem.Relay]
 
 	processes []*process // in the order of their start
 	central   *control
@@ -107,7 +108,9 @@ func (s *supervisor) plan() error {
 		s.processes = append(s.processes, redis, s.child(RoleReplicator, i))
 	}
 	for i := range s.nodes {
-		s.processes = append(s.processes, s.child(RoleEdge, i))
+		edge := s.child(RoleEdge, i)
+		edge.afterRestart = func(ctx context.Context) error { return s.reload(ctx, edge) }
+		s.processes = append(s.processes, edge)
 	}
 	return nil
 }
@@ -142,7 +145,8 @@ func (s *supervisor) startRelay(helpers context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.relay, s.collectorAddr = relay, relay.Addr()
+	s.relay.Store(relay)
+	s.collectorAddr = relay.Addr()
 	go func() {
 		if err := relay.Run(helpers); err != nil {
 			s.config.Log.Error("UDP relay", "error", err)
@@ -221,6 +225,14 @@ func (s *supervisor) distributeKeys(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// reload makes an edge read the keys file: they may have changed between its
+// reading and its being ready.
+func (s *supervisor) reload(ctx context.Context, edge *process) error {
+	s.keysMu.Lock()
+	defer s.keysMu.Unlock()
+	return edge.control.post(ctx, "/reload", nil)
 }
 
 // of are the processes of a role.

@@ -29,6 +29,9 @@ type Path struct {
 	Refused int64 `json:"refused"`
 	// Restarts of processes, all together.
 	Restarts int64 `json:"restarts"`
+	// AtLeast says that a process was started again: what it had counted of
+	// RecordsExpired, DroppedAfterAnswer, KernelDrops and Refused died with it.
+	AtLeast bool `json:"at_least"`
 }
 
 // Unaccounted are the records that were sent in datagrams and not committed; nil
@@ -50,6 +53,11 @@ type Netem struct {
 	Duplicated     int64 `json:"duplicated"`
 	Reordered      int64 `json:"reordered"`
 	Corrupted      int64 `json:"corrupted"`
+	// CorruptedRecords had no intact copy. SendFailed and KernelDrops are
+	// datagrams that the relay itself lost: a run with any is not trusted.
+	CorruptedRecords int64 `json:"corrupted_records"`
+	SendFailed       int64 `json:"send_failed"`
+	KernelDrops      int64 `json:"kernel_drops"`
 }
 
 // Fault is something that was done to the server on purpose.
@@ -78,6 +86,7 @@ func mergePath(runs []Variant) *Path {
 		merged.KernelDrops += v.Path.KernelDrops
 		merged.Refused += v.Path.Refused
 		merged.Restarts += v.Path.Restarts
+		merged.AtLeast = merged.AtLeast || v.Path.AtLeast
 	}
 	return merged
 }
@@ -97,6 +106,9 @@ func mergeNetem(runs []Variant) *Netem {
 		merged.Duplicated += v.Netem.Duplicated
 		merged.Reordered += v.Netem.Reordered
 		merged.Corrupted += v.Netem.Corrupted
+		merged.CorruptedRecords += v.Netem.CorruptedRecords
+		merged.SendFailed += v.Netem.SendFailed
+		merged.KernelDrops += v.Netem.KernelDrops
 	}
 	return merged
 }
@@ -132,10 +144,13 @@ func pathSection(v *Variant) string {
 				line("%s: %d", count.what, count.n)
 			}
 		}
+		if p.AtLeast {
+			line("a process was started again and took its own counts along: expired, dropped and refused are at least what is printed")
+		}
 	}
 	if n := v.Netem; n != nil {
-		line("relay: %d datagrams, %d dropped (%d records), %d duplicated, %d reordered, %d corrupted",
-			n.UDPSent, n.Dropped, n.DroppedRecords, n.Duplicated, n.Reordered, n.Corrupted)
+		line("relay: %d datagrams, %d dropped (%d records), %d duplicated, %d reordered, %d corrupted (%d records)",
+			n.UDPSent, n.Dropped, n.DroppedRecords, n.Duplicated, n.Reordered, n.Corrupted, n.CorruptedRecords)
 	}
 	for _, f := range v.Faults {
 		line("%s", f.text())

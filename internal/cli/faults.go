@@ -116,7 +116,8 @@ type (
 		Refused       map[string]int64 `json:"refused"`
 	}
 	relayCounts struct {
-		Sent, Forwarded, Dropped, Duplicated, Reordered, Corrupted, DroppedRecords int64
+		Sent, Dropped, Duplicated, Reordered, Corrupted           int64
+		DroppedRecords, CorruptedRecords, SendFailed, KernelDrops int64
 	}
 )
 
@@ -150,7 +151,11 @@ func (to *target) readPath(ctx context.Context, m *measurement) error {
 	m.crashed(to.crash, &path)
 	if r := path.Relay; r != nil {
 		m.netem = &reports.Netem{UDPSent: r.Sent, Dropped: r.Dropped, DroppedRecords: r.DroppedRecords,
-			Duplicated: r.Duplicated, Reordered: r.Reordered, Corrupted: r.Corrupted}
+			Duplicated: r.Duplicated, Reordered: r.Reordered, Corrupted: r.Corrupted,
+			CorruptedRecords: r.CorruptedRecords, SendFailed: r.SendFailed, KernelDrops: max(0, r.KernelDrops)}
+		if n := m.netem.SendFailed + m.netem.KernelDrops; n > 0 {
+			m.doubts.machine = append(m.doubts.machine, fmt.Sprintf("the relay itself lost %d datagrams", n))
+		}
 	}
 	return nil
 }
@@ -202,6 +207,7 @@ func (p *serverPath) summary() *reports.Path {
 			sum.RecordsExpired += s.Counts.Expired
 		}
 	}
+	sum.AtLeast = sum.Restarts > 0
 	if known {
 		sum.RecordsSent = &records
 	}

@@ -30,7 +30,7 @@ type target struct {
 	client   *http.Client
 
 	components []reports.Component
-	cpu        func() time.Duration // CPU time of the server; nil = not known
+	cpu        func() time.Duration // CPU time of the server; nil or negative = not known
 
 	// Of a server with processes of its own: what they counted, and what is
 	// done to them meanwhile.
@@ -244,8 +244,8 @@ func (p *plan) play(ctx context.Context, round uint32, generator *intent.Generat
 	}
 	m.clientCPUS = (machine.SelfCPU() - cpuBefore).Seconds()
 	m.serverCPUS = -1
-	if to.cpu != nil {
-		m.serverCPUS = (to.serverCPU() - serverBefore).Seconds()
+	if serverAfter := to.serverCPU(); serverBefore >= 0 && serverAfter >= serverBefore {
+		m.serverCPUS = (serverAfter - serverBefore).Seconds()
 	}
 	environment := loadgen.Environment{StealShare: -1}
 	if stealAfter, err := machine.SampleCPU(); err == nil && stealErr == nil {
@@ -284,7 +284,7 @@ func (m *measurement) routed(saw loadgen.CapObservation, stderr io.Writer) {
 
 func (to *target) serverCPU() time.Duration {
 	if to.cpu == nil {
-		return 0
+		return -1
 	}
 	return to.cpu()
 }

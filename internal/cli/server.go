@@ -96,7 +96,7 @@ func (s *server) target(ctx context.Context, composition *refserver.Composition,
 		to.cpu = func() time.Duration {
 			var path serverPath
 			if err := getJSON(context.WithoutCancel(ctx), to.client, admin+"/path", &path); err != nil {
-				return 0
+				return -1
 			}
 			return s.child.CPUTime() + path.cpu()
 		}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/postbench/postbench/reports"
 )
@@ -204,12 +205,23 @@ func TestThreeEdges(t *testing.T) {
 // Ctrl-C leaves nothing behind.
 func TestInterruptOfManyProcesses(t *testing.T) {
 	t.Parallel()
-	p := start(t, "run", "--variant", "edge-redis", "--scenario", "smoke", "--duration", "40s", "--settle", "1s")
+	for variant, processes := range map[string]int{"edge-redis": 4, "udp-batch": 3} {
+		interruptedAmong(t, variant, processes)
+	}
+}
+
+func interruptedAmong(t *testing.T, variant string, processes int) {
+	t.Helper()
+	p := start(t, "run", "--variant", variant, "--scenario", "smoke", "--duration", "40s", "--settle", "1s")
 	server := theServer(t, p)
 	playing(t, filepath.Join(p.tmp, "postbench-run-*", "state.bin"))
 	children := childrenOf(t, server)
-	if len(children) != 4 {
-		t.Errorf("%d processes, want edge, redis, replicator and collector", len(children))
+	if len(children) != processes {
+		t.Errorf("%s: %d processes, want %d", variant, len(children), processes)
+	}
+	lanes := ""
+	if variant == "udp-batch" {
+		lanes = laneDirOf(t, server)
 	}
 	p.signal(syscall.SIGINT)
 	p.wait()
@@ -218,8 +230,8 @@ func TestInterruptOfManyProcesses(t *testing.T) {
 			t.Errorf("process %d is left", pid)
 		}
 	}
-	if left := runDirs(t, p.tmp); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
+	if left := runDirs(t, p.tmp); len(left) > 0 || lanes != "" && exists(lanes) {
+		t.Errorf("%s: left behind: %v, lanes in %q", variant, left, lanes)
 	}
 }
 
@@ -287,13 +299,72 @@ func TestServeDrainsWhatItFinds(t *testing.T) {
 	stop(t, server)
 }
 
+// laneDirOf is where a server was told to keep its lanes.
+func laneDirOf(t *testing.T, server int) string {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", server))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, found := strings.Cut(string(text), "--lanes\x00")
+	dir, _, _ := strings.Cut(after, "\x00")
+	if !found || !exists(dir) {
+		t.Fatalf("no lanes in %q", text)
+	}
+	return dir
+}
+
+// Ctrl-C while the processes start leaves nothing behind.
+func TestInterruptDuringTheStart(t *testing.T) {
+	t.Parallel()
+	for _, after := range []time.Duration{20, 60, 100, 140} {
+		p := start(t, "run", "--variant", "udp-batch", "--scenario", "smoke", "--settle", "1s")
+		time.Sleep(after * time.Millisecond) // the moment is the test
+		children := childrenOf(t, p.cmd.Process.Pid)
+		p.signal(syscall.SIGINT)
+		p.wait()
+		for _, pid := range children {
+			if !isGone(pid) {
+				t.Errorf("after %v ms: process %d is left", int(after), pid)
+			}
+		}
+		if left := runDirs(t, p.tmp); len(left) > 0 {
+			t.Errorf("after %v ms: left behind: %v", int(after), left)
+		}
+	}
+}
+
+// When the last process cannot start, those before it end, and the reason is
+// said in one line. A relative --data is as good as any.
+func TestProcessThatCannotStart(t *testing.T) {
+	t.Parallel()
+	variant := pathVariant(t, "careful", "after-buffer", "shm", "udp")
+	data := filepath.Join(t.TempDir(), "data")
+	if err := os.MkdirAll(filepath.Join(data, "lanes", "edge-0", "lane-0000.ring"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	o := postbench(t, "serve", "--variant", variant, "--addr", "127.0.0.1:0", "--data", data)
+	log, said, _ := strings.Cut(o.stderr, "postbench: ") // the batcher warns of the lane before
+	if o.code != 2 || strings.Count(said, "\n") != 1 || !strings.Contains(said, "edge 0") || !strings.Contains(said, "lane-0000.ring") {
+		t.Errorf("exit code %d, log %q, error %q", o.code, log, said)
+	}
+
+	for _, v := range []string{variant, "edge-redis"} {
+		command := exec.Command(binary, "serve", "--variant", v, "--addr", "127.0.0.1:0", "--data", "data-"+filepath.Base(v))
+		command.Dir = t.TempDir()
+		server := startCommand(t, command)
+		eventually(t, v+" listens", func() bool { return strings.Contains(server.stdout.String(), "http://") })
+		stop(t, server)
+	}
+}
+
 // No process outlives the program, and the next run tidies up after it.
 func TestKilledParentOfManyProcesses(t *testing.T) {
 	t.Parallel()
 	p := start(t, "run", "--variant", "udp-batch", "--scenario", "smoke", "--duration", "40s")
 	server := theServer(t, p)
 	playing(t, filepath.Join(p.tmp, "postbench-run-*", "state.bin"))
-	children := childrenOf(t, server)
+	children, lanes := childrenOf(t, server), laneDirOf(t, server)
 	if len(children) != 3 {
 		t.Errorf("%d processes, want edge, batcher and collector", len(children))
 	}
@@ -312,7 +383,7 @@ func TestKilledParentOfManyProcesses(t *testing.T) {
 	if out, err := next.CombinedOutput(); err == nil {
 		t.Errorf("a target at port 1? %s", out)
 	}
-	if left := runDirs(t, p.tmp); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
+	if left := runDirs(t, p.tmp); len(left) > 0 || exists(lanes) {
+		t.Errorf("left behind: %v, lanes %v", left, exists(lanes))
 	}
 }

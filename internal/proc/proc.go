@@ -136,11 +136,23 @@ func Start(ctx context.Context, spec Spec) (*Child, error) {
 		return nil, &Error{Name: spec.Name, Err: fmt.Errorf("start: %w", err)}
 	}
 	if err := c.awaitReady(ctx, spec.Probe, orDefault(spec.ReadyTimeout, DefaultReadyTimeout)); err != nil {
-		_ = c.Kill()
-		<-c.done
+		// Whoever is told to stop while it starts may have begun things that only
+		// it can tidy up.
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.graceFor(ctx))
+		defer cancel()
+		_ = c.Stop(grace)
 		return nil, &Error{Name: spec.Name, Err: err, Stderr: c.stderr.String()}
 	}
 	return c, nil
+}
+
+// graceFor is how long a child that is not ready may take to end: none when it
+// had its time, some when the caller lost interest.
+func (c *Child) graceFor(ctx context.Context) time.Duration {
+	if ctx.Err() == nil {
+		return 0
+	}
+	return c.stopTimeout
 }
 
 func orDefault(d, otherwise time.Duration) time.Duration {

@@ -111,7 +111,7 @@ func faultsExperiment() experiment {
 				f.commands = append(f.commands, strings.ReplaceAll(p.command, l.dir+string(filepath.Separator), ""))
 				d.judge(&p.result.Variants[0], t, &f)
 			}
-			f.body = t.String()
+			f.body = t.String() + "\ncareful.yaml:\n\n```yaml\n" + carefulVariant + "```\n\none.yaml:\n\n```yaml\n" + oneConnection + "```\n"
 			return f, nil
 		},
 	}

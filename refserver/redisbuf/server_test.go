@@ -224,7 +224,7 @@ func TestRealArgsInForce(t *testing.T) {
 	s.start(t, true, "--maxmemory", "3mb")
 	b := s.buffer(t, 1, 0)
 	for setting, want := range map[string]string{
-		"port": "0", "save": "", "maxmemory-policy": "noeviction", "appendonly": "yes", "appendfsync": "everysec",
+		"port": "0", "save": "", "maxmemory-policy": "noeviction", "appendonly": "yes", "appendfsync": "no",
 	} {
 		if got, err := b.client.ConfigGet(t.Context(), setting).Result(); got[setting] != want || err != nil {
 			t.Errorf("%s is %q, %v; want %q", setting, got[setting], err, want)
