@@ -119,9 +119,10 @@ type embedded struct {
 	now    func() time.Duration // since start, on the driven clock
 	max    int
 
-	mu    sync.Mutex
-	due   map[string]time.Duration // all keys; never if not above 0
-	queue dueQueue                 // at most one item per command, gone when it is due
+	mu      sync.Mutex
+	entries int                      // of streams, at most max: they outlive their keys
+	due     map[string]time.Duration // all keys; never if not above 0
+	queue   dueQueue                 // at most one item per command, gone when it is due
 }
 
 func newEmbedded(maxKeys int, now func() time.Duration) (*embedded, error) {
@@ -185,15 +186,41 @@ func (e *embedded) before(peer *server.Peer, command string, args ...string) boo
 		peer.WriteBulk("# Server\r\n" + embeddedVersionField + embeddedVersion() + "\r\n")
 		return true
 	case command == "SET" && len(args) >= 2:
-		if !e.keep(args[0], timeToLive(args[2:])) {
-			peer.WriteError("OOM command not allowed when used memory > 'maxmemory'.")
-			peer.Close() // and with it the transaction
-			return true
-		}
+		return !e.keep(args[0], timeToLive(args[2:])) && full(peer)
+	case command == "XADD":
+		return !e.addEntry() && full(peer)
+	case command == "XDEL" && len(args) >= 2:
+		e.removeEntries(len(args) - 1)
 	case command == "PEXPIRE" && len(args) == 2:
 		e.expire(args[0], timeToLive([]string{"PX", args[1]}))
 	}
 	return false
+}
+
+// full refuses a command and, by closing the connection, its transaction.
+func full(peer *server.Peer) bool {
+	peer.WriteError("OOM command not allowed when used memory > 'maxmemory'.")
+	peer.Close()
+	return true
+}
+
+// addEntry notes a stream's entry and tells whether there is room for it.
+func (e *embedded) addEntry() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.entries >= e.max {
+		return false
+	}
+	e.entries++
+	return true
+}
+
+// removeEntries notes that entries are deleted. One that is deleted twice would
+// count twice; the only deleter is the replicator, once for each.
+func (e *embedded) removeEntries(n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.entries = max(0, e.entries-n)
 }
 
 // timeToLive reads "PX ms" and "EX s"; miniredis refuses what is wrong there.

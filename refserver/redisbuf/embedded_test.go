@@ -120,7 +120,7 @@ func TestEmbeddedFull(t *testing.T) {
 		t.Errorf("the replicator's transaction: %v", err)
 	}
 	advance(ttl)
-	mustPut(t, buffer, 3)
+	mustPut(t, buffer, 1)
 }
 
 // serve runs ServeEmbedded until the test's end or stop.
@@ -219,4 +219,20 @@ func eventually(t *testing.T, what string, is func() bool) {
 		}
 		time.Sleep(2 * time.Millisecond) // polls: see above
 	}
+}
+
+// Keys that expire make no room for entries of the index: those go when the
+// replicator deletes them, however long central is away.
+func TestEmbeddedIndexIsBounded(t *testing.T) {
+	advance, _, buffer, client := embeddedLab(t, 3, ttl)
+	mustPut(t, buffer, 3)
+	advance(ttl)
+	if err := buffer.Put(t.Context(), []byte("record")); !errors.Is(err, accept.ErrFull) {
+		t.Errorf("put into a full index: %v", err)
+	}
+	id := client.XRange(t.Context(), replicate.Index, "-", "+").Val()[0].ID
+	if err := client.XDel(t.Context(), replicate.Index, id).Err(); err != nil {
+		t.Fatal(err)
+	}
+	mustPut(t, buffer, 1)
 }
