@@ -8,16 +8,17 @@ import (
 	"strings"
 
 	"github.com/postbench/postbench/internal/strictyaml"
+	"github.com/postbench/postbench/refserver/edge"
 )
 
 // Choices of the axes, as far as they are built.
 const (
-	FrontPlain    = "plain"    // net/http, maps, one allocation after another
-	FrontZerocopy = "zerocopy" // fasthttp, no allocation on the accept path
+	FrontPlain    = edge.FrontPlain    // net/http, maps, one allocation after another
+	FrontZerocopy = edge.FrontZerocopy // fasthttp, no allocation on the accept path
 
-	AnswerBeforeBuffer = "before-buffer" // 200 means: the postback was read
-	AnswerAfterBuffer  = "after-buffer"  // 200 means: it is in the edge's buffer
-	AnswerAfterCommit  = "after-commit"  // 200 means: synced to the disk
+	AnswerBeforeBuffer = edge.AnswerBeforeBuffer // 200 means: the postback was read
+	AnswerAfterBuffer  = edge.AnswerAfterBuffer  // 200 means: it is in the edge's buffer
+	AnswerAfterCommit  = "after-commit"          // 200 means: synced to the disk
 
 	BufferShm            = "shm"             // a lane in shared memory
 	BufferRedisTTL       = "redis-ttl"       // the edge's Redis, gone after RedisTTL

@@ -10,18 +10,17 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"runtime"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/postbench/postbench/internal/buildinfo"
 	"github.com/postbench/postbench/refserver/admin"
+	"github.com/postbench/postbench/refserver/datagram"
 	"github.com/postbench/postbench/refserver/lanes"
 	"github.com/postbench/postbench/refserver/redisbuf"
+	"github.com/postbench/postbench/refserver/shm"
 )
-
-// backlogHeader is the ledger's, see package admin.
-const backlogHeader = "Postbench-Backlog"
 
 // serveAdmin answers the judge's questions on a free port of the loopback
 // interface until ctx ends: most go to central, some only the supervisor knows.
@@ -49,7 +48,7 @@ func (s *supervisor) adminHandler() http.Handler {
 		Transport:      s.central.client.Transport,
 		ModifyResponse: s.amend,
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
-			http.Error(w, "central does not answer: "+err.Error(), http.StatusBadGateway)
+			http.Error(w, "central: "+err.Error(), http.StatusBadGateway)
 		},
 	}
 	mux := http.NewServeMux()
@@ -66,11 +65,11 @@ func (s *supervisor) adminHandler() http.Handler {
 func (s *supervisor) amend(r *http.Response) error {
 	switch {
 	case r.Request.URL.Path == "/ledger" && r.StatusCode == http.StatusOK:
-		central, err := strconv.ParseInt(r.Header.Get(backlogHeader), 10, 64)
+		central, err := strconv.ParseInt(r.Header.Get(admin.BacklogHeader), 10, 64)
 		if err != nil {
 			return fmt.Errorf("central's backlog: %w", err)
 		}
-		r.Header.Set(backlogHeader, strconv.FormatInt(central+s.backlog(r.Request.Context()), 10))
+		r.Header.Set(admin.BacklogHeader, strconv.FormatInt(central+s.backlog(r.Request.Context()), 10))
 	case r.Request.URL.Path == "/population/keys" && r.StatusCode == http.StatusOK:
 		return s.distributeKeys(r.Request.Context())
 	}
@@ -106,8 +105,8 @@ func (s *supervisor) components(ctx context.Context) (any, error) {
 	c := s.config.Composition
 	list := []admin.Component{frontComponent(c.Front)}
 	if c.Buffer == BufferShm {
-		list = append(list, admin.Component{Role: "queue", Implementation: "shared memory", Version: "lane format 1"},
-			admin.Component{Role: "uplink", Implementation: "UDP", Version: "datagram format 1"})
+		list = append(list, admin.Component{Role: "queue", Implementation: "shared memory", Version: fmt.Sprintf("lane format %d", shm.Version)},
+			admin.Component{Role: "uplink", Implementation: "UDP", Version: fmt.Sprintf("datagram format %d", datagram.Version)})
 	} else {
 		redis := admin.Component{Role: "redis", Implementation: "redis-server"}
 		if !s.realRedis {
@@ -128,21 +127,9 @@ func (s *supervisor) components(ctx context.Context) (any, error) {
 
 func frontComponent(front string) admin.Component {
 	if front == FrontZerocopy {
-		return admin.Component{Role: "http", Implementation: "fasthttp", Version: moduleVersion("github.com/valyala/fasthttp")}
+		return admin.Component{Role: "http", Implementation: "fasthttp", Version: buildinfo.ModuleVersion("github.com/valyala/fasthttp")}
 	}
 	return admin.Component{Role: "http", Implementation: "net/http", Version: runtime.Version()}
-}
-
-// moduleVersion is the version of a library in this build.
-func moduleVersion(path string) string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, module := range info.Deps {
-			if module.Path == path {
-				return module.Version
-			}
-		}
-	}
-	return "unknown"
 }
 
 // Path is what every process on a postback's way has counted since its start;

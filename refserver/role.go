@@ -4,10 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/postbench/postbench/internal/postback"
+	"github.com/postbench/postbench/internal/wholefile"
 	"github.com/postbench/postbench/refserver/datagram"
 )
 
@@ -97,7 +97,7 @@ func (c *RoleConfig) write(file string) error {
 	if err != nil {
 		return err
 	}
-	return writePrivate(file, text)
+	return wholefile.Write(file, text)
 }
 
 // edge is the identity of the process's node on the wire.
@@ -135,12 +135,3 @@ type storedKey struct {
 
 // check refuses what postback's keyring would panic on.
 func (k *storedKey) check() error { return postback.CheckKey(k.KID, k.Secret) }
-
-// writePrivate writes a file that only this user can read, whole or not at all.
-func writePrivate(path string, data []byte) error {
-	temporary := path + ".new"
-	if err := os.WriteFile(temporary, data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(temporary, path)
-}

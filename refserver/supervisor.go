@@ -18,6 +18,7 @@ import (
 
 	"github.com/postbench/postbench/internal/netem"
 	"github.com/postbench/postbench/internal/proc"
+	"github.com/postbench/postbench/internal/wholefile"
 	"github.com/postbench/postbench/refserver/datagram"
 )
 
@@ -213,7 +214,7 @@ func (s *supervisor) distributeKeys(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := writePrivate(filepath.Join(s.runDir.Path(), "keys.json"), text); err != nil {
+	if err := wholefile.Write(filepath.Join(s.runDir.Path(), "keys.json"), text); err != nil {
 		return err
 	}
 	for _, p := range s.of(RoleEdge) {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/postbench/postbench/internal/netem"
+	"github.com/postbench/postbench/internal/wholefile"
 )
 
 // A reserved address belongs to the edges: several listen there at once, and
@@ -154,7 +155,7 @@ func TestRoleConfigRoundTrip(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	for name, text := range map[string]string{"empty": "", "no role": "{}", "not JSON": "role: edge"} {
-		if err := writePrivate(file, []byte(text)); err != nil {
+		if err := wholefile.Write(file, []byte(text)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := ReadRoleConfig(file); err == nil || strings.Contains(err.Error(), "\n") {

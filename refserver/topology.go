@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/postbench/postbench/internal/proc"
+	"github.com/postbench/postbench/internal/wholefile"
 	"github.com/postbench/postbench/refserver/datagram"
 	"github.com/postbench/postbench/refserver/lanes"
 	"github.com/postbench/postbench/refserver/redisbuf"
@@ -68,7 +69,7 @@ func createSecret(path string) error {
 	if _, err := rand.Read(secret); err != nil {
 		return err
 	}
-	return writePrivate(path, secret)
+	return wholefile.Write(path, secret)
 }
 
 // socket is the control socket of a process. The run directory is short on

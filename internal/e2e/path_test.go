@@ -45,6 +45,11 @@ func disturbed(t *testing.T, variant string, args ...string) (*reports.Variant, 
 	if n := got["double_counted"] + got["phantom"] + got["wrong_verdict"] + got["wrong_payload"] + got["forged_accepted"]; n != 0 {
 		t.Errorf("the ledger is wrong besides what is lost: %v", got)
 	}
+	for _, c := range v.Components {
+		if c.Version == "" || c.Version == "unknown" {
+			t.Errorf("component without a version: %+v", c)
+		}
+	}
 	return v, got, p
 }
 
@@ -317,19 +322,19 @@ func laneDirOf(t *testing.T, server int) string {
 // Ctrl-C while the processes start leaves nothing behind.
 func TestInterruptDuringTheStart(t *testing.T) {
 	t.Parallel()
-	for _, after := range []time.Duration{20, 60, 100, 140} {
+	for _, after := range []time.Duration{20 * time.Millisecond, 60 * time.Millisecond, 100 * time.Millisecond, 140 * time.Millisecond} {
 		p := start(t, "run", "--variant", "udp-batch", "--scenario", "smoke", "--settle", "1s")
-		time.Sleep(after * time.Millisecond) // the moment is the test
+		time.Sleep(after) // the moment is the test
 		children := childrenOf(t, p.cmd.Process.Pid)
 		p.signal(syscall.SIGINT)
 		p.wait()
 		for _, pid := range children {
 			if !isGone(pid) {
-				t.Errorf("after %v ms: process %d is left", int(after), pid)
+				t.Errorf("after %v: process %d is left", after, pid)
 			}
 		}
 		if left := runDirs(t, p.tmp); len(left) > 0 {
-			t.Errorf("after %v ms: left behind: %v", int(after), left)
+			t.Errorf("after %v: left behind: %v", after, left)
 		}
 	}
 }

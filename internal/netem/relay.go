@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/postbench/postbench/internal/netem/udpsocket"
+	"github.com/postbench/postbench/internal/udpsocket"
 )
 
 // maxDatagramBytes is more than IPv4 can carry: nothing is ever cut.

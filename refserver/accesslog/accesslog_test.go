@@ -102,8 +102,8 @@ func TestBackgroundCopiesTheEntry(t *testing.T) {
 	l := accesslog.New(&f, accesslog.Options{Background: true, FlushEvery: hour})
 	e := entry("/first")
 	l.Log(e)
-	copy(e.URI, "XXXXXX")
-	copy(e.Method, "XXX")
+	copy(e.URI, "/other")
+	copy(e.Method, "PUT")
 	if err := l.Close(); err != nil || f.String() != `{"unix_ns":1,"duration_ns":2,"status":200,"method":"GET","uri":"/first"}`+"\n" {
 		t.Errorf("%v, %s", err, f.String())
 	}

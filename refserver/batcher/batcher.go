@@ -184,16 +184,6 @@ func assemble(config Config, dir laneDir, udp socket) (*Batcher, error) {
 	}, nil
 }
 
-// Run makes a Batcher, calls ready, and is its Run.
-func Run(ctx context.Context, config Config, ready func()) error {
-	b, err := New(config)
-	if err != nil {
-		return err
-	}
-	ready()
-	return b.Run(ctx)
-}
-
 // Run sends until ctx ends, then until the lanes are empty, at most for
 // DrainLimit, and lets go of everything. It may be called once; its error is
 // ErrNotDrained or one of closing.

@@ -8,9 +8,10 @@ import (
 	"io/fs"
 	"math"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/postbench/postbench/internal/wholefile"
 )
 
 // maxBootFileBytes is more than any boot file has, see FORMAT.md.
@@ -35,7 +36,7 @@ func takeBoot(path string, nowUnixNs int64) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("batcher: %s: %w", path, err)
 	}
-	if err := writeSynced(path, encodeBoot(boot)); err != nil {
+	if err := wholefile.Write(path, encodeBoot(boot)); err != nil {
 		return 0, fmt.Errorf("batcher: write the boot file: %w", err)
 	}
 	return boot, nil
@@ -82,27 +83,4 @@ func decodeBoot(text []byte) (uint64, error) {
 		return 0, ErrBootFile
 	}
 	return boot, nil
-}
-
-// writeSynced replaces a file, and returns when the new one survives the
-// machine's crash.
-func writeSynced(path string, content []byte) (err error) {
-	temporary := path + ".new"
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(temporary, path); err != nil {
-		return err
-	}
-	// The rename itself is in the directory.
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

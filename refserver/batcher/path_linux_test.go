@@ -89,13 +89,12 @@ func TestLaneToSocket(t *testing.T) {
 		push(t, lane, want[:20]...) // before the batcher is there
 		ctx, cancel := context.WithCancel(t.Context())
 		config.Salt[0]++
-		ready, done := make(chan struct{}), make(chan error)
-		go func() { done <- Run(ctx, config, func() { close(ready) }) }()
-		select {
-		case <-ready:
-		case err := <-done:
+		b, err := New(config)
+		if err != nil {
 			t.Fatal(err)
 		}
+		done := make(chan error)
+		go func() { done <- b.Run(ctx) }()
 		if _, err := New(config); !errors.Is(err, lanes.ErrConsumed) {
 			t.Errorf("a second batcher: %v", err)
 		}

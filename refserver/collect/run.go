@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/net/ipv4"
 
-	"github.com/postbench/postbench/internal/netem/udpsocket"
+	"github.com/postbench/postbench/internal/udpsocket"
 	"github.com/postbench/postbench/refserver/datagram"
 )
 

@@ -18,7 +18,8 @@ const (
 	// MaxBodyBytes is the longest body.
 	MaxBodyBytes = MaxBytes - Overhead
 
-	version = 1
+	// Version is the format of datagrams that this package writes and reads.
+	Version = 1
 
 	flagAck      = 1 << 0
 	flagWantsAck = 1 << 1
@@ -54,7 +55,7 @@ type header struct {
 }
 
 func (h *header) append(dst []byte) []byte {
-	dst = append(dst, 'p', 'b', 'd', 'g', version, h.flags)
+	dst = append(dst, 'p', 'b', 'd', 'g', Version, h.flags)
 	dst = binary.LittleEndian.AppendUint16(dst, h.keyID)
 	dst = binary.LittleEndian.AppendUint16(dst, h.edgeID)
 	dst = binary.LittleEndian.AppendUint16(dst, h.count)
@@ -73,7 +74,7 @@ func (h *header) parse(datagram []byte) error {
 		return ErrLong
 	case string(datagram[:4]) != "pbdg":
 		return ErrMagic
-	case datagram[4] != version:
+	case datagram[4] != Version:
 		return ErrVersion
 	case datagram[5]&^knownFlags != 0:
 		return ErrFlags

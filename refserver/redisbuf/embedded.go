@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,6 +14,8 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/alicebob/miniredis/v2/server"
+
+	"github.com/postbench/postbench/internal/buildinfo"
 )
 
 const (
@@ -54,7 +55,7 @@ func ServeEmbedded(ctx context.Context, socket string, timeScale float64, ready 
 	}
 	accepted := make(chan error, 1)
 	go func() { accepted <- e.accept(listener) }()
-	ready(embeddedVersion())
+	ready(buildinfo.ModuleVersion(embeddedModule))
 
 	tick := time.NewTicker(embeddedTick)
 	defer tick.Stop()
@@ -93,19 +94,6 @@ func listen(ctx context.Context, network, addr string) (net.Listener, error) {
 		return nil, err
 	}
 	return config.Listen(ctx, network, addr)
-}
-
-// embeddedVersion is the module's version, as this program was built.
-func embeddedVersion() string {
-	info, _ := debug.ReadBuildInfo()
-	if info != nil {
-		for _, module := range info.Deps {
-			if module.Path == embeddedModule {
-				return module.Version
-			}
-		}
-	}
-	return "unknown"
 }
 
 // embedded is miniredis with a clock and a limit. Its own way to let times to
@@ -183,7 +171,7 @@ func (e *embedded) before(peer *server.Peer, command string, args ...string) boo
 	case peer.Closed():
 		return true // what was already on its way when full answered
 	case command == "INFO":
-		peer.WriteBulk("# Server\r\n" + embeddedVersionField + embeddedVersion() + "\r\n")
+		peer.WriteBulk("# Server\r\n" + embeddedVersionField + buildinfo.ModuleVersion(embeddedModule) + "\r\n")
 		return true
 	case command == "SET" && len(args) >= 2:
 		return !e.keep(args[0], timeToLive(args[2:])) && full(peer)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/postbench/postbench/internal/buildinfo"
 	"github.com/postbench/postbench/refserver/accept"
 	"github.com/postbench/postbench/refserver/replicate"
 )
@@ -151,7 +152,7 @@ func serve(t testing.TB, socket string, timeScale float64) (version string, stop
 func TestServeEmbedded(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
 	version, stop := serve(t, "unix:"+socket, 1)
-	if got, err := Version(t.Context(), socket); got != version || err != nil || version != embeddedVersion() {
+	if got, err := Version(t.Context(), socket); got != version || err != nil || version != buildinfo.ModuleVersion(embeddedModule) {
 		t.Errorf("ready says %q, Version %q, %v; want miniredis's version", version, got, err)
 	}
 	if err := ServeEmbedded(t.Context(), socket, 1, func(string) { t.Error("a second server is ready") }); err == nil {

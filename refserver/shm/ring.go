@@ -29,8 +29,9 @@ const (
 
 // See FORMAT.md.
 const (
-	magic   = 0x0a656e616c2d6270 // "pb-lane\n"
-	version = 1
+	magic = 0x0a656e616c2d6270 // "pb-lane\n"
+	// Version is the format of lanes that this package writes and reads.
+	Version = 1
 
 	magicOffset     = 0
 	versionOffset   = 8
@@ -105,7 +106,7 @@ func Format(mem []byte, slots int) error {
 func (r *Ring) format() {
 	r.store(magicOffset, 0)
 	clear(r.mem[wordBytes:])
-	r.store(versionOffset, version)
+	r.store(versionOffset, Version)
 	r.store(slotBytesOffset, SlotBytes)
 	r.store(slotsOffset, r.slots)
 	r.store(epochOffset, 1)
@@ -125,8 +126,8 @@ func Attach(mem []byte) (*Ring, error) {
 	if got := r.load(magicOffset); got != magic {
 		return nil, corrupt("magic", magicOffset, "%#016x, expected %#016x", got, uint64(magic))
 	}
-	if got := r.load(versionOffset); got != version {
-		return nil, corrupt("version", versionOffset, "%d, expected %d", got, version)
+	if got := r.load(versionOffset); got != Version {
+		return nil, corrupt("version", versionOffset, "%d, expected %d", got, Version)
 	}
 	if got := r.load(slotBytesOffset); got != SlotBytes {
 		return nil, corrupt("slot bytes", slotBytesOffset, "%d, expected %d", got, SlotBytes)

@@ -278,12 +278,6 @@ func TestClosed(t *testing.T) {
 	}
 }
 
-func TestVersion(t *testing.T) {
-	if got := fresh(t, 0).Version(); !strings.HasPrefix(got, "v2") {
-		t.Error(got)
-	}
-}
-
 // The clock may stand still or go back: rows keep their order all the same.
 func TestOddClock(t *testing.T) {
 	ns := int64(1_000)

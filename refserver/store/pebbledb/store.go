@@ -8,12 +8,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/postbench/postbench/internal/buildinfo"
 	"github.com/postbench/postbench/internal/postback"
 	"github.com/postbench/postbench/refserver/store"
 )
@@ -280,16 +280,7 @@ func (s *Store) Close() error {
 }
 
 // Version is the version of the Pebble module, "v2.1.7".
-func (s *Store) Version() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, module := range info.Deps {
-			if module.Path == "github.com/cockroachdb/pebble/v2" {
-				return module.Version
-			}
-		}
-	}
-	return "v2"
-}
+func (s *Store) Version() string { return buildinfo.ModuleVersion("github.com/cockroachdb/pebble/v2") }
 
 // Refused is how many commits got store.ErrBusy because MaxInFlight were in work.
 func (s *Store) Refused() int64 { return s.refused.Load() }
