@@ -6,7 +6,7 @@ UNITS     = $$($(GO) list ./... | grep -v /internal/e2e)
 .DEFAULT_GOAL := help
 export CGO_ENABLED := 0
 
-.PHONY: help build compare test race endure lint fuzz results clean
+.PHONY: help build compare test race endure lint fuzz generate results clean
 
 help: ## say what the targets do
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ fuzz: ## every fuzz target for FUZZTIME (10s) each
 	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
 	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$pkg || exit 1; \
 	  done; done
+
+generate: ## write the message code of the gRPC stream anew (needs protoc, protoc-gen-go, protoc-gen-go-grpc)
+	cd internal/ingestpb && protoc --go_out=. --go_opt=paths=source_relative --go-grpc_out=. --go-grpc_opt=paths=source_relative ingest.proto
 
 results: build ## measure every figure of RESULTS.md on this machine and write it anew, about 16 minutes
 	$(GO) run ./internal/results -postbench $(BIN) -out RESULTS.md

@@ -59,6 +59,7 @@ func randomServer(random *rand.Rand) func(string, int) answer {
 	classes := transport.Classes()
 	return func(string, int) answer {
 		a := answer{after: randomTime(random, 100*time.Millisecond), status: 200}
+		a.body = []string{"OK", "DUP"}[random.IntN(2)]
 		switch random.IntN(8) {
 		case 0:
 			a.after = never
@@ -95,6 +96,13 @@ func randomConfig(t *testing.T, w *world, random *rand.Rand) Config {
 	for i := range cfg.Partners {
 		p := &cfg.Partners[i]
 		p.Connections, p.Queue = random.IntN(5), random.IntN(5)
+		p.DropOldest = random.IntN(2) == 0
+		if random.IntN(4) == 0 {
+			p.Success.Bodies = []string{"OK"}
+		}
+		if random.IntN(4) == 0 {
+			p.Breaker = intent.Breaker{Failures: 1 + random.IntN(4), WithinNs: int64(randomTime(random, time.Second))}
+		}
 		p.Timeout = 1 + randomTime(random, 200*time.Millisecond)
 		if random.IntN(10) == 0 {
 			p.NewSender = w.deafSender

@@ -18,10 +18,12 @@ import (
 const (
 	// MaxConnections bounds a partner without a bound of its own.
 	MaxConnections = 8192
+	// maxPartners is what a ticket can name.
+	maxPartners = 1 << 16
 	// maxPending bounds the retries and duplicates that wait for their time.
 	maxPending = 1 << 20
 	// maxRetries leaves room for the first attempt and a deliberate duplicate.
-	maxRetries = audit.MaxAttempts - 2
+	maxRetries = min(intent.MaxRetries, audit.MaxAttempts-2)
 	// recorderShards is how many sets of histograms share the recording.
 	recorderShards = 4
 )
@@ -42,13 +44,22 @@ type Partner struct {
 	Connections int // 0: as many as it needs, up to MaxConnections
 	Timeout     time.Duration
 	Queue       int // attempts that may wait for a connection
-	Retry       intent.RetryPolicy
-	NewSender   func() Sender
+	// DropOldest: a full queue loses what waits longest instead of what comes.
+	DropOldest bool
+	Retry      intent.RetryPolicy
+	Success    intent.SuccessRule
+	// Breaker ends the partner's sending: what is queued, pending or due later
+	// is lost, what is in flight may end.
+	Breaker   intent.Breaker
+	NewSender func() Sender
 	// Origin, TLS and CloseEach (a connection for every request) tell engines
 	// that bring a client of their own what NewSender tells the native one.
 	Origin    string
 	TLS       *tls.Config
 	CloseEach bool
+	// Path names the network path that NewSender's connections take, "" for
+	// none: partners of one path are reported together.
+	Path string
 }
 
 // unbounded reports whether the partner itself would open any number of
@@ -94,10 +105,13 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("%w: no room for any intent", ErrConfig)
 	case len(c.Partners) != len(c.Intents.Spec().Partners):
 		return fmt.Errorf("%w: %d partners configured, the intents know %d", ErrConfig, len(c.Partners), len(c.Intents.Spec().Partners))
+	case len(c.Partners) > maxPartners:
+		return fmt.Errorf("%w: more than %d partners", ErrConfig, maxPartners)
 	case c.Warmup < 0 || c.Grace <= 0:
 		return fmt.Errorf("%w: warm-up must not be negative and grace must be positive", ErrConfig)
 	}
-	for _, p := range c.Partners {
+	for i := range c.Partners {
+		p := &c.Partners[i]
 		switch {
 		case p.Timeout <= 0:
 			return fmt.Errorf("%w: partner %s: timeout must be positive", ErrConfig, p.Name)
@@ -109,6 +123,9 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("%w: partner %s: no way to send", ErrConfig, p.Name)
 		case len(p.Retry.DelaysNs) > maxRetries:
 			return fmt.Errorf("%w: partner %s: more than %d retries", ErrConfig, p.Name, maxRetries)
+		}
+		if err := p.Breaker.Validate(); err != nil {
+			return fmt.Errorf("%w: partner %s: %w", ErrConfig, p.Name, err)
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -22,7 +23,9 @@ const never = 1000 * time.Hour
 type answer struct {
 	after  time.Duration
 	status int
+	body   string
 	class  transport.Class // an error of this class instead of a status
+	early  time.Duration   // a timeout strikes so much before the deadline
 }
 
 func acked(after time.Duration) answer { return answer{after: after, status: 200} }
@@ -80,7 +83,7 @@ func (w *world) deafSender() Sender {
 func (s *sender) Send(_ context.Context, req *transport.Request, deadline time.Time) (transport.Reply, error) {
 	a := s.world.arrive(string(req.Target))
 	wait := a.after
-	if left := time.Until(deadline); wait >= left && !s.deaf {
+	if left := time.Until(deadline) - a.early; wait >= left && !s.deaf {
 		wait, a.class = left, transport.ClassTimeout
 	}
 	timer := time.NewTimer(wait)
@@ -93,7 +96,7 @@ func (s *sender) Send(_ context.Context, req *transport.Request, deadline time.T
 	if a.class != "" {
 		return transport.Reply{}, &transport.Error{Class: a.class, Err: context.Canceled}
 	}
-	return transport.Reply{Status: a.status}, nil
+	return transport.Reply{Status: a.status, Body: []byte(a.body)}, nil
 }
 
 // Close implements Sender.
@@ -231,6 +234,11 @@ func checkSplits(t testing.TB, o *Outcome, legitimate int64) {
 	var ofPartners int64
 	for _, h := range o.Latencies.PartnerResponse {
 		ofPartners += h.Count() + h.Censored()
+	}
+	for i := range o.Partners {
+		if depth := o.Partners[i].QueueDepth; len(depth) == 0 && o.QueueDepth[i] > 0 || len(depth) > 0 && slices.Max(depth) != o.QueueDepth[i] {
+			t.Errorf("partner %d: queue depth %v, at most %d", i, depth, o.QueueDepth[i])
+		}
 	}
 	if ofPartners != o.Timed {
 		t.Errorf("partners have %d responses, the run has %d", ofPartners, o.Timed)

@@ -1,6 +1,7 @@
 package loadgen
 
 import (
+	"container/heap"
 	"context"
 	"time"
 
@@ -21,6 +22,7 @@ func (r *run) finish(cut context.CancelFunc) {
 
 // closeBooks gives up on everything that was not sent yet.
 func (r *run) closeBooks() {
+	r.collectDeactivated()
 	r.mu.Lock()
 	r.closing = true
 	pending := r.pending
@@ -30,9 +32,43 @@ func (r *run) closeBooks() {
 		r.notSent(&pending[i], intent.RunEnded)
 	}
 	for _, l := range r.lanes {
-		for _, t := range l.abandon() {
-			r.notSent(&t, intent.RunEnded)
-			r.finished()
+		r.abandon(l, intent.RunEnded)
+	}
+}
+
+// abandon gives up on what waits for a connection of a partner.
+func (r *run) abandon(l *lane, reason intent.Reason) {
+	for _, t := range l.abandon(r.sinceStart()) {
+		r.notSent(&t, reason)
+		r.finished()
+	}
+}
+
+// collectDeactivated gives up on what is queued or pending for partners that
+// were deactivated since it was last called.
+func (r *run) collectDeactivated() {
+	if !r.deactivated.Swap(false) {
+		return
+	}
+	r.mu.Lock()
+	var lost []ticket
+	kept := r.pending[:0]
+	for _, t := range r.pending {
+		if r.lanes[t.partner].deactivated.Load() {
+			lost = append(lost, t)
+		} else {
+			kept = append(kept, t)
+		}
+	}
+	r.pending = kept
+	heap.Init(&r.pending)
+	r.mu.Unlock()
+	for i := range lost {
+		r.notSent(&lost[i], intent.Deactivated)
+	}
+	for _, l := range r.lanes {
+		if l.deactivated.Load() {
+			r.abandon(l, intent.Deactivated)
 		}
 	}
 }
@@ -63,10 +99,13 @@ func (r *run) longestTimeout() time.Duration {
 func (r *run) result(ctx context.Context) *Outcome {
 	o := &r.outcome
 	o.Start, o.Duration, o.Intents = r.start, time.Since(r.start), r.released.Load()
-	o.Latencies, o.Attempts, o.Responses = r.recorder.merged(len(r.cfg.Partners))
+	o.Latencies, o.Attempts, o.Responses = r.recorder.merged()
 	o.Timeline = r.timeline.seconds()
-	for _, l := range r.lanes {
-		o.QueueDepth = append(o.QueueDepth, l.deepest)
+	for i, l := range r.lanes {
+		partner := r.recorder.partners[i].outcome
+		partner.QueueDepth, partner.Deactivated = l.depth.perSecond(int64(o.Duration)), l.deactivated.Load()
+		o.Partners = append(o.Partners, partner)
+		o.QueueDepth = append(o.QueueDepth, l.depth.deepest)
 		o.LimitWaits += l.limitWaits
 	}
 	o.Interrupted = ctx.Err() != nil

@@ -37,9 +37,28 @@ type Outcome struct {
 	// found all MaxConnections of the generator busy; those that found the queue
 	// full as well are counted, too. What they waited is lag_generator.
 	LimitWaits int64
+	// Partners has one entry per partner.
+	Partners []PartnerOutcome
 	// HiddenRetries are requests that a client sent without being asked.
 	HiddenRetries int64
 	Interrupted   bool
+}
+
+// PartnerOutcome is one partner's part of a run.
+type PartnerOutcome struct {
+	Attempts Attempts
+	// DNS, Connect and TLS are of the attempts that opened a connection, Wait
+	// and Body of those that were answered, as in Latencies; nil when nothing
+	// was recorded.
+	DNS, Connect, TLS, Wait, Body *hist.Histogram
+	// Handshakes are the completed TLS handshakes, Resumed those of them that
+	// resumed a session; warm-up included.
+	Handshakes, Resumed int64
+	// QueueDepth is the most attempts that waited for a connection in each
+	// second of the run; nil when none ever did or the engine has no queue.
+	QueueDepth []int
+	// Deactivated: the partner's breaker stopped its sending.
+	Deactivated bool
 }
 
 // Ready notes by how much an intent was released late.

@@ -74,9 +74,26 @@ func (a *Attempts) add(o Attempts) {
 	a.Errored += o.Errored
 }
 
+func (a *Attempts) count(outcome intent.Outcome) {
+	a.Total++
+	switch outcome {
+	case intent.Acked:
+		a.Acked++
+	case intent.Refused:
+		a.Refused++
+	case intent.TimedOut:
+		a.TimedOut++
+	default:
+		a.Errored++
+	}
+}
+
 // recorder keeps what the workers observe, in shards, so that the hot path
 // meets little contention and memory does not grow with the connections.
-type recorder struct{ shards [recorderShards]*shard }
+type recorder struct {
+	shards   [recorderShards]*shard
+	partners []*partnerRecord
+}
 
 type shard struct {
 	mu        sync.Mutex
@@ -89,7 +106,10 @@ type shard struct {
 func newRecorder(partners int) *recorder {
 	r := &recorder{}
 	for i := range r.shards {
-		r.shards[i] = &shard{latencies: NewLatencies(partners), classes: map[transport.Class]int64{}}
+		r.shards[i] = &shard{latencies: NewLatencies(0), classes: map[transport.Class]int64{}}
+	}
+	for range partners {
+		r.partners = append(r.partners, &partnerRecord{response: hist.New()})
 	}
 	return r
 }
@@ -98,7 +118,6 @@ func newRecorder(partners int) *recorder {
 type observation struct {
 	ticket              *ticket
 	legitimate, timed   bool
-	partner             int
 	dispatchedNs, endNs int64
 	outcome             intent.Outcome
 	reply               transport.Reply
@@ -117,7 +136,7 @@ func (s *shard) attempt(o *observation) {
 	l.LagQueue.Record(lagQueueNs)
 	l.LagGenerator.Record(o.dispatchedNs - o.ticket.dueNs - lagQueueNs)
 	if o.ticket.first() && o.legitimate {
-		s.response(o.partner, o.endNs-o.ticket.dueNs, o.outcome == intent.Acked)
+		recordResponse(l.Response, o.endNs-o.ticket.dueNs, o.outcome == intent.Acked)
 	}
 	serviceNs := o.endNs - o.dispatchedNs
 	switch o.outcome {
@@ -128,33 +147,11 @@ func (s *shard) attempt(o *observation) {
 	default:
 		return
 	}
-	phases := &o.reply.Phases
-	if phases.Opened {
-		l.Connect.Record(phases.ConnectNs)
-	}
-	// A numeric address has no look-up and plain text no handshake.
-	if phases.DNSNs > 0 {
-		l.DNS.Record(phases.DNSNs)
-	}
-	if phases.TLSNs > 0 {
-		l.TLS.Record(phases.TLSNs)
-	}
-	l.Wait.Record(phases.WaitNs)
-	l.Body.Record(phases.BodyNs)
+	recordPhases(&o.reply.Phases, &l.DNS, &l.Connect, &l.TLS, &l.Wait, &l.Body)
 }
 
 func (s *shard) count(o *observation) {
-	s.attempts.Total++
-	switch o.outcome {
-	case intent.Acked:
-		s.attempts.Acked++
-	case intent.Refused:
-		s.attempts.Refused++
-	case intent.TimedOut:
-		s.attempts.TimedOut++
-	default:
-		s.attempts.Errored++
-	}
+	s.attempts.count(o.outcome)
 	if o.err != nil {
 		s.classes[transport.ClassOf(o.err)]++
 		return
@@ -162,29 +159,21 @@ func (s *shard) count(o *observation) {
 	s.statuses[min(max(o.reply.Status, 0), maxStatus)]++
 }
 
-// response books one entry of the headline latency.
-func (s *shard) response(partner int, ns int64, acked bool) {
-	for _, h := range []*hist.Histogram{s.latencies.Response, s.latencies.PartnerResponse[partner]} {
-		if acked {
-			h.Record(ns)
-		} else {
-			h.RecordCensored()
-		}
-	}
-}
-
 // neverSent books the response of an intent whose first attempt never got a
 // connection: slower than every ack.
 func (r *recorder) neverSent(partner int) {
-	s := r.shards[0]
+	s, p := r.shards[0], r.partners[partner]
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.response(partner, 0, false)
+	recordResponse(s.latencies.Response, 0, false)
+	s.mu.Unlock()
+	p.mu.Lock()
+	recordResponse(p.response, 0, false)
+	p.mu.Unlock()
 }
 
-// merged returns the sum of all shards.
-func (r *recorder) merged(partners int) (Latencies, Attempts, map[string]int64) {
-	latencies, attempts, responses := NewLatencies(partners), Attempts{}, map[string]int64{}
+// merged returns the sum of all shards. Nothing is recorded any more.
+func (r *recorder) merged() (Latencies, Attempts, map[string]int64) {
+	latencies, attempts, responses := NewLatencies(0), Attempts{}, map[string]int64{}
 	for _, s := range r.shards {
 		s.mu.Lock()
 		latencies.merge(&s.latencies)
@@ -198,6 +187,9 @@ func (r *recorder) merged(partners int) (Latencies, Attempts, map[string]int64) 
 			responses[string(class)] += n
 		}
 		s.mu.Unlock()
+	}
+	for _, p := range r.partners {
+		latencies.PartnerResponse = append(latencies.PartnerResponse, p.response)
 	}
 	return latencies, attempts, responses
 }

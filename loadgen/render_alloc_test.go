@@ -12,9 +12,17 @@ import (
 
 func TestRenderDoesNotAllocate(t *testing.T) {
 	generator := everyKind(t)
-	for name, template := range map[string]postback.Template{
+	templates := map[string]postback.Template{
 		"plain": postback.PlainTemplate(), "signed": postback.SignedTemplate(), "own": ownTemplate(t),
-	} {
+	}
+	for _, d := range dialectsOf(generator) {
+		template, err := d.Template()
+		if err != nil {
+			t.Fatal(err)
+		}
+		templates[d.Target] = template
+	}
+	for name, template := range templates {
 		renderer := NewRenderer(generator, 0, &template)
 		var it intent.Intent
 		var req transport.Request

@@ -103,18 +103,21 @@ func TestMalformation(t *testing.T) {
 	for _, c := range []struct {
 		target, body         string
 		how                  intent.Malformation
+		repeat               string
 		wantTarget, wantBody string
 	}{
-		{"/pb?cid=a&sum=1", "", intent.BadEscape, "/pb?cid=a&sum=1%zz", ""},
-		{"/pb?cid=a&sum=1", "", intent.RepeatedParameter, "/pb?cid=a&sum=1&cid=a", ""},
-		{"/pb?cid=a", "", intent.RepeatedParameter, "/pb?cid=a&cid=a", ""},
-		{"/pb/a", "", intent.BadEscape, "/pb/a%zz", ""},
-		{"/pb/a", "", intent.RepeatedParameter, "/pb/a%zz", ""},
-		{"/pb", `{"cid":"a"}`, intent.RepeatedParameter, "/pb", `{"cid":"a"`},
-		{"/pb", "cid=a&sum=1", intent.BadEscape, "/pb", "cid=a&sum=1%zz"},
+		{"/pb?cid=a&sum=1", "", intent.BadEscape, "", "/pb?cid=a&sum=1%zz", ""},
+		{"/pb?cid=a&sum=1", "", intent.RepeatedParameter, "", "/pb?cid=a&sum=1&cid=a", ""},
+		{"/pb?cid=a", "", intent.RepeatedParameter, "", "/pb?cid=a&cid=a", ""},
+		{"/pb?a=1&cid=a&sum=1", "", intent.RepeatedParameter, "cid", "/pb?a=1&cid=a&sum=1&cid=a", ""},
+		{"/pb?sum=1&cid=a", "", intent.RepeatedParameter, "cid", "/pb?sum=1&cid=a&cid=a", ""},
+		{"/pb/a", "", intent.BadEscape, "", "/pb/a%zz", ""},
+		{"/pb/a", "", intent.RepeatedParameter, "", "/pb/a%zz", ""},
+		{"/pb", `{"cid":"a"}`, intent.RepeatedParameter, "", "/pb", `{"cid":"a"`},
+		{"/pb", "cid=a&sum=1", intent.BadEscape, "", "/pb", "cid=a&sum=1%zz"},
 	} {
 		req := transport.Request{Target: []byte(c.target), Body: []byte(c.body)}
-		malform(&req, c.how)
+		malform(&req, c.how, c.repeat)
 		if string(req.Target) != c.wantTarget || string(req.Body) != c.wantBody {
 			t.Errorf("%s %s, way %d: %s %s", c.target, c.body, c.how, req.Target, req.Body)
 		}

@@ -1,12 +1,14 @@
 package loadgen
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,6 +25,11 @@ const (
 	minRouterPoll     = time.Millisecond
 	capAnswerTimeout  = 2 * time.Second
 	maxCapAnswerBytes = 4 << 10
+	// maxWatchedWindows bounds the cap windows that one poller remembers; what
+	// is said of further ones counts in CapObservation.WindowsDropped.
+	maxWatchedWindows = 1 << 14
+	// maxWindowNameBytes is what a ledger row may carry, too.
+	maxWindowNameBytes = 64
 )
 
 // Router plays the traffic router that stops sending clicks to an offer once
@@ -34,22 +41,28 @@ type Router struct {
 	Offers   []intent.Offer
 	Client   *http.Client
 	closedNs []atomic.Int64
-	periods  []*hist.Histogram // of one poller each
+	pollers  []*poller
 	failures atomic.Int64
 }
 
 // CapObservation is what the router saw.
 type CapObservation struct {
-	// ClosedSeenNs is per offer, ns since the run's start, or
-	// audit.NeverClosed.
+	// ClosedSeenNs is per offer the first time ever, ns since the run's start,
+	// or audit.NeverClosed.
 	ClosedSeenNs []int64
+	// Closings are the cap windows that the server named, each with the first
+	// time that it was seen closed; sorted by offer and window.
+	Closings []audit.Closing
+	// WindowsDropped counts answers about windows that were too many to remember.
+	WindowsDropped int64
 	// PollPeriod is the real time between two looks at the same offer.
 	PollPeriod *hist.Histogram
 	Failures   int64
 }
 
-// Watch polls every capped offer until ctx ends or all are closed, and
-// returns when its pollers have ended. Call it once.
+// Watch polls every capped offer until ctx ends or all are closed for good, and
+// returns when its pollers have ended. An offer whose cap resets may open again
+// and is looked at until the end. Call it once.
 func (r *Router) Watch(ctx context.Context, start time.Time) CapObservation {
 	r.closedNs = make([]atomic.Int64, len(r.Offers))
 	var capped []int
@@ -65,9 +78,9 @@ func (r *Router) Watch(ctx context.Context, start time.Time) CapObservation {
 		for i := p; i < len(capped); i += routerPollers {
 			mine = append(mine, capped[i])
 		}
-		periods := hist.New()
-		r.periods = append(r.periods, periods)
-		pollers.Go(func() { r.poll(ctx, start, mine, periods) })
+		p := &poller{router: r, start: start, periods: hist.New(), numbers: map[windowKey]int{}}
+		r.pollers = append(r.pollers, p)
+		pollers.Go(func() { p.poll(ctx, mine) })
 	}
 	pollers.Wait()
 	return r.observation()
@@ -75,17 +88,39 @@ func (r *Router) Watch(ctx context.Context, start time.Time) CapObservation {
 
 func (r *Router) observation() CapObservation {
 	o := CapObservation{PollPeriod: hist.New(), Failures: r.failures.Load()}
-	for _, h := range r.periods {
-		o.PollPeriod.Merge(h)
+	for _, p := range r.pollers {
+		o.PollPeriod.Merge(p.periods)
+		o.Closings = append(o.Closings, p.closings...)
+		o.WindowsDropped += p.dropped
 	}
+	slices.SortFunc(o.Closings, func(x, y audit.Closing) int {
+		return cmp.Or(cmp.Compare(x.Offer, y.Offer), cmp.Compare(x.Window, y.Window))
+	})
 	for i := range r.closedNs {
 		o.ClosedSeenNs = append(o.ClosedSeenNs, r.closedNs[i].Load())
 	}
 	return o
 }
 
+// windowKey is a cap window of an offer, which the server named.
+type windowKey struct {
+	offer int
+	name  string
+}
+
+// poller looks at some of the offers. What it has seen is its own until it ends.
+type poller struct {
+	router   *Router
+	start    time.Time
+	periods  *hist.Histogram
+	numbers  map[windowKey]int // position in closings
+	closings []audit.Closing
+	dropped  int64
+}
+
 // poll looks at each open offer once a period.
-func (r *Router) poll(ctx context.Context, start time.Time, open []int, periods *hist.Histogram) {
+func (p *poller) poll(ctx context.Context, open []int) {
+	r := p.router
 	ticker := time.NewTicker(max(r.Poll, minRouterPoll))
 	defer ticker.Stop()
 	last := time.Time{}
@@ -97,40 +132,61 @@ func (r *Router) poll(ctx context.Context, start time.Time, open []int, periods 
 		}
 		now := time.Now()
 		if !last.IsZero() {
-			periods.Record(int64(now.Sub(last)))
+			p.periods.Record(int64(now.Sub(last)))
 		}
 		last = now
 		still := open[:0]
 		for _, offer := range open {
-			closed, err := r.closed(ctx, r.Offers[offer].ID)
+			status, err := r.status(ctx, r.Offers[offer].ID)
 			if err != nil && ctx.Err() == nil {
 				r.failures.Add(1)
 			}
-			if !closed {
-				still = append(still, offer)
-				continue
+			if err == nil {
+				p.note(offer, status)
 			}
-			r.closedNs[offer].Store(int64(time.Since(start)))
+			if err != nil || !*status.Closed || r.Offers[offer].CapWindowS > 0 {
+				still = append(still, offer)
+			}
 		}
 		open = still
 	}
 }
 
-// capStatus is what a server says of an offer's cap.
-type capStatus struct {
-	Billable int64 `json:"billable"`
-	Closed   *bool `json:"closed"`
-}
-
-// closed asks the server whether an offer is closed.
-func (r *Router) closed(ctx context.Context, offerID string) (bool, error) {
-	status, err := r.status(ctx, offerID)
-	if err != nil {
-		return false, err
+// note remembers the first time that an offer, and each window of its cap, was
+// seen closed, and which windows were seen at all.
+func (p *poller) note(offer int, status *capStatus) {
+	now := int64(time.Since(p.start))
+	if *status.Closed {
+		p.router.closedNs[offer].CompareAndSwap(audit.NeverClosed, now)
 	}
-	return *status.Closed, nil
+	if status.CapWindow == "" {
+		return
+	}
+	key := windowKey{offer, status.CapWindow}
+	number, known := p.numbers[key]
+	if !known {
+		if len(p.closings) == maxWatchedWindows || len(status.CapWindow) > maxWindowNameBytes {
+			p.dropped++
+			return
+		}
+		number = len(p.closings)
+		p.numbers[key] = number
+		p.closings = append(p.closings, audit.Closing{Offer: offer, Window: status.CapWindow, ClosedNs: audit.NeverClosed})
+	}
+	if c := &p.closings[number]; *status.Closed && c.ClosedNs == audit.NeverClosed {
+		c.ClosedNs = now
+	}
 }
 
+// capStatus is what a server says of an offer's cap: of the window CapWindow if
+// it names one.
+type capStatus struct {
+	Billable  int64  `json:"billable"`
+	Closed    *bool  `json:"closed"`
+	CapWindow string `json:"cap_window"`
+}
+
+// status asks the server for an offer's cap.
 func (r *Router) status(ctx context.Context, offerID string) (*capStatus, error) {
 	ctx, cancel := context.WithTimeout(ctx, capAnswerTimeout)
 	defer cancel()

@@ -40,6 +40,63 @@ func (s *capServer) client(start time.Time) *http.Client {
 	})
 }
 
+// windowServer resets caps every second: an offer closes 300 ms into each
+// second, and every answer names the second.
+func windowServer(start time.Time, names bool) *http.Client {
+	return memoryClient(func(w http.ResponseWriter, _ *http.Request) {
+		at := time.Since(start)
+		name := ""
+		if names {
+			name = fmt.Sprintf(`,"cap_window":"second %d"`, at/time.Second)
+		}
+		fmt.Fprintf(w, `{"closed":%v%s}`, at%time.Second >= 300*time.Millisecond, name)
+	})
+}
+
+func TestRouterWatchesCapsThatReset(t *testing.T) {
+	offers := []intent.Offer{{ID: "life", Cap: 9}, {ID: "none"}, {ID: "every", Cap: 9, CapWindowS: 1}}
+	for name, names := range map[string]bool{"named": true, "not named": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), 3210*time.Millisecond)
+				defer cancel()
+				start := time.Now()
+				router := Router{URL: "http://caps", Poll: 20 * time.Millisecond, Client: windowServer(start, names), Offers: offers}
+				seen := router.Watch(ctx, start)
+				if took := time.Since(start); took != 3210*time.Millisecond || seen.Failures != 0 || seen.WindowsDropped != 0 {
+					t.Errorf("watched for %v, %d failures, %d dropped", took, seen.Failures, seen.WindowsDropped)
+				}
+				if !slices.Equal(seen.ClosedSeenNs, []int64{300e6, audit.NeverClosed, 300e6}) {
+					t.Errorf("first closings %d", seen.ClosedSeenNs)
+				}
+				var want []audit.Closing // the offer with a cap for life is looked at until it closes
+				if names {
+					want = []audit.Closing{{Offer: 0, Window: "second 0", ClosedNs: 300e6}, {Offer: 2, Window: "second 0", ClosedNs: 300e6},
+						{Offer: 2, Window: "second 1", ClosedNs: 1300e6}, {Offer: 2, Window: "second 2", ClosedNs: 2300e6},
+						{Offer: 2, Window: "second 3", ClosedNs: audit.NeverClosed}}
+				}
+				if !slices.Equal(seen.Closings, want) {
+					t.Errorf("closings %+v, want %+v", seen.Closings, want)
+				}
+			})
+		})
+	}
+}
+
+// A server that invents windows fills the router's memory to its limit.
+func TestRouterWindowLimit(t *testing.T) {
+	p := poller{router: &Router{}, start: time.Now(), numbers: map[windowKey]int{}}
+	open := false
+	for i := range maxWatchedWindows + 5 {
+		p.note(0, &capStatus{Closed: &open, CapWindow: fmt.Sprint(i)})
+	}
+	p.note(0, &capStatus{Closed: &open, CapWindow: "0"}) // known
+	p.note(0, &capStatus{Closed: &open, CapWindow: strings.Repeat("w", maxWindowNameBytes+1)})
+	if len(p.closings) != maxWatchedWindows || p.dropped != 6 {
+		t.Errorf("%d windows, %d dropped", len(p.closings), p.dropped)
+	}
+}
+
 // watch runs a router with offers a to f, of which "free" has no cap.
 func watch(ctx context.Context, s *capServer, poll time.Duration) (CapObservation, time.Duration) {
 	start := time.Now()

@@ -39,6 +39,8 @@ type run struct {
 	goroutines  sync.WaitGroup
 	released    atomic.Uint64
 	underWay    atomic.Int64 // offered and not finished
+	// deactivated is set when a lane is and what it holds must be collected.
+	deactivated atomic.Bool
 
 	mu      sync.Mutex
 	pending ticketHeap // retries and duplicates, by due time
@@ -93,6 +95,7 @@ func (r *run) releaseAll(ctx context.Context) {
 		if !r.waitUntil(ctx, min(dueNs, r.pendingDueNs())) {
 			return
 		}
+		r.collectDeactivated()
 		nowNs := r.sinceStart()
 		r.releasePending(min(dueNs, nowNs))
 		if nowNs < dueNs {
@@ -112,6 +115,7 @@ func (r *run) awaitLast(ctx context.Context) {
 		if !r.waitUntil(ctx, min(graceEndNs, r.pendingDueNs())) {
 			return
 		}
+		r.collectDeactivated()
 		r.releasePending(r.sinceStart())
 	}
 }
@@ -164,8 +168,7 @@ func (r *run) releasePending(nowNs int64) {
 		}
 		t := heap.Pop(&r.pending).(ticket)
 		r.mu.Unlock()
-		r.cfg.Intents.At(t.index, &r.it)
-		r.release(t, r.it.Partner)
+		r.release(t)
 	}
 }
 
@@ -177,17 +180,19 @@ func (r *run) releaseIntent(index uint64, dueNs int64) {
 	if r.it.Kind.Legitimate() && dueNs >= int64(r.cfg.Warmup) {
 		r.outcome.Timed++
 	}
+	first := ticket{index: index, intentDueNs: dueNs, dueNs: dueNs, partner: uint16(r.it.Partner)}
 	if r.it.DuplicateAfterNs > 0 {
-		duplicate := ticket{index: index, intentDueNs: dueNs, dueNs: dueNs + r.it.DuplicateAfterNs, duplicate: true}
+		duplicate := first
+		duplicate.dueNs, duplicate.duplicate = dueNs+r.it.DuplicateAfterNs, true
 		if r.plan(duplicate) != intent.NoReason {
 			r.outcome.DuplicatesDropped++
 		}
 	}
-	r.release(ticket{index: index, intentDueNs: dueNs, dueNs: dueNs}, r.it.Partner)
+	r.release(first)
 }
 
 // release hands a ticket whose time has come to its partner.
-func (r *run) release(t ticket, partner int) {
+func (r *run) release(t ticket) {
 	t.readyNs = r.sinceStart()
 	if late := time.Duration(t.readyNs - t.dueNs); t.first() {
 		r.outcome.Ready(late)
@@ -195,8 +200,8 @@ func (r *run) release(t ticket, partner int) {
 		r.outcome.stoodStill(late)
 	}
 	r.underWay.Add(1)
-	if !r.lanes[partner].offer(t) {
-		r.notSent(&t, intent.QueueFull)
+	if lost, reason := r.lanes[t.partner].offer(t); reason != intent.NoReason {
+		r.notSent(&lost, reason)
 		r.finished()
 	}
 }
@@ -208,16 +213,12 @@ func (r *run) notSent(t *ticket, reason intent.Reason) {
 		r.outcome.DuplicatesDropped++
 		return
 	}
-	if t.attempt > 0 {
-		return
-	}
-	r.cfg.Intents.At(t.index, &r.it)
-	if !r.it.Kind.Legitimate() {
+	if t.attempt > 0 || !r.cfg.Intents.Legitimate(t.index) {
 		return
 	}
 	r.timeline.add(t.dueNs, 0, false)
 	if t.dueNs >= int64(r.cfg.Warmup) {
-		r.recorder.neverSent(r.it.Partner)
+		r.recorder.neverSent(int(t.partner))
 	}
 }
 
@@ -226,6 +227,8 @@ func (r *run) plan(t ticket) intent.Reason {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
+	case r.lanes[t.partner].deactivated.Load():
+		return intent.Deactivated
 	case r.closing:
 		return intent.RunEnded
 	case len(r.pending) >= maxPending:

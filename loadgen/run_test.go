@@ -301,6 +301,7 @@ func TestConfigIsRefused(t *testing.T) {
 		"too many connections": func(c *Config) { c.Partners[0].Connections = MaxConnections + 1 },
 		"negative queue":       func(c *Config) { c.Partners[0].Queue = -1 },
 		"no sender":            func(c *Config) { c.Partners[0].NewSender = nil },
+		"breaker":              func(c *Config) { c.Partners[0].Breaker.Failures = -1 },
 		"too many retries":     func(c *Config) { c.Partners[0].Retry.DelaysNs = make([]int64, maxRetries+1) },
 	} {
 		cfg := configOf(t, newWorld(nil), generatorOf(t, nil), 1, time.Second)

@@ -10,6 +10,7 @@ type ticket struct {
 	dueNs       int64
 	readyNs     int64
 	slotFreeNs  int64
+	partner     uint16
 	attempt     uint8 // 0 = first; retries count up
 	duplicate   bool  // a deliberate further attempt; never retried
 }

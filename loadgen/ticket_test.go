@@ -53,12 +53,16 @@ func TestTicketHeapOrdersByDueTime(t *testing.T) {
 
 // A full heap answers with a reason that ends in the books.
 func TestPendingIsBounded(t *testing.T) {
-	r := &run{changed: make(chan struct{}, 1), pending: make(ticketHeap, maxPending)}
+	r := &run{changed: make(chan struct{}, 1), pending: make(ticketHeap, maxPending), lanes: []*lane{{}}}
 	if reason := r.plan(ticket{}).String(); reason != "queue_full" || len(r.pending) != maxPending {
 		t.Errorf("reason %q, %d pending", reason, len(r.pending))
 	}
 	r.closing = true
 	if reason := r.plan(ticket{}).String(); reason != "run_ended" {
+		t.Errorf("reason %q", reason)
+	}
+	r.lanes[0].deactivated.Store(true)
+	if reason := r.plan(ticket{}).String(); reason != "deactivated" {
 		t.Errorf("reason %q", reason)
 	}
 }

@@ -65,6 +65,13 @@ func (o *Outcome) Imbalances() []string {
 		reasons = append(reasons, fmt.Sprintf("books do not balance: attempts %d ≠ acked %d + refused %d + timed out %d + errored %d",
 			a.Total, a.Acked, a.Refused, a.TimedOut, a.Errored))
 	}
+	ofPartners := Attempts{}
+	for i := range o.Partners {
+		ofPartners.add(o.Partners[i].Attempts)
+	}
+	if len(o.Partners) > 0 && ofPartners != a {
+		reasons = append(reasons, fmt.Sprintf("books do not balance: the attempts of the partners %+v ≠ those of the run %+v", ofPartners, a))
+	}
 	response := o.Latencies.Response
 	if entries := response.Count() + response.Censored(); entries != o.Timed {
 		reasons = append(reasons, fmt.Sprintf("books do not balance: %d response latencies for %d legitimate intents", entries, o.Timed))

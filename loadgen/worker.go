@@ -58,26 +58,30 @@ func (w *worker) serve(t *ticket) int64 {
 	reply, err := w.sender.Send(r.sendContext, &w.request, dispatched.Add(w.lane.config.Timeout))
 	endNs := r.sinceStart()
 
-	outcome := outcomeOf(reply.Status, err)
+	outcome := outcomeOf(&w.lane.config.Success, &reply, err)
+	w.lane.ended(endNs, outcome)
 	again, delayNs := r.books.ended(t, endNs, outcome, reply.Status, &w.lane.config.Retry)
-	w.shard.attempt(&observation{
-		ticket: t, legitimate: w.it.Kind.Legitimate(), partner: w.lane.partner,
+	seen := observation{
+		ticket: t, legitimate: w.it.Kind.Legitimate(),
 		dispatchedNs: dispatchedNs, endNs: endNs, outcome: outcome, reply: reply, err: err,
 		timed: t.dueNs >= int64(r.cfg.Warmup),
-	})
+	}
+	w.shard.attempt(&seen)
+	r.recorder.partners[w.lane.partner].attempt(&seen)
 	if t.first() && w.it.Kind.Legitimate() {
 		r.timeline.add(t.dueNs, endNs-t.dueNs, outcome == intent.Acked)
 	}
 	if again {
-		r.retry(ticket{index: t.index, intentDueNs: t.intentDueNs, dueNs: endNs + max(delayNs, int64(minRetryDelay)), attempt: t.attempt + 1})
+		r.retry(ticket{index: t.index, intentDueNs: t.intentDueNs, dueNs: endNs + max(delayNs, int64(minRetryDelay)),
+			partner: t.partner, attempt: t.attempt + 1})
 	}
 	return endNs
 }
 
-// outcomeOf classifies an attempt. Success is any 2xx.
-func outcomeOf(status int, err error) intent.Outcome {
+// outcomeOf classifies an attempt.
+func outcomeOf(success *intent.SuccessRule, reply *transport.Reply, err error) intent.Outcome {
 	switch {
-	case err == nil && status >= 200 && status <= 299:
+	case err == nil && success.Accepts(reply.Status, reply.Body):
 		return intent.Acked
 	case err == nil:
 		return intent.Refused

@@ -23,6 +23,7 @@ import (
 	"github.com/postbench/postbench/refserver/admin"
 	"github.com/postbench/postbench/refserver/batcher"
 	"github.com/postbench/postbench/refserver/collect"
+	"github.com/postbench/postbench/refserver/cost"
 	"github.com/postbench/postbench/refserver/datagram"
 	"github.com/postbench/postbench/refserver/edge"
 	"github.com/postbench/postbench/refserver/lanes"
@@ -52,49 +53,6 @@ func RunRole(ctx context.Context, c RoleConfig, log *slog.Logger, ready func(add
 		return fmt.Errorf("serve %s %d: %w", c.Role, c.Node, err)
 	}
 	return nil
-}
-
-// runEdge takes postbacks and puts them into the buffer.
-func runEdge(ctx context.Context, c *RoleConfig, log *slog.Logger, ready func(string)) (err error) {
-	buffer, err := openBuffer(c)
-	if err != nil {
-		return err
-	}
-	defer func() { err = cmp.Or(err, buffer.Close()) }()
-	access, err := openAccessLog(c.Dir, &c.Composition)
-	if err != nil {
-		return err
-	}
-	defer func() { err = cmp.Or(err, access.Close()) }()
-	e, err := edge.New(edge.Config{
-		Front: c.Composition.Front, Answer: c.Composition.Answer, Buffer: buffer, SignedOnly: c.SignedOnly,
-		Now: time.Now, Log: log, AccessLog: access.log, Admin: adminProxy(c.Admin), Crash: crashPoint(c.Crash),
-	})
-	if err != nil {
-		return err
-	}
-	reload := func() error {
-		keys, err := readKeys(c.KeysFile)
-		if err != nil {
-			return err
-		}
-		return e.SetKeys(keys)
-	}
-	if err := reload(); err != nil {
-		return err
-	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /counts", answerJSON(func(context.Context) (any, error) { return e.Counts(), nil }))
-	mux.HandleFunc("POST /reload", answerJSON(func(context.Context) (any, error) { return struct{}{}, reload() }))
-	listener, err := listenShared(ctx, c.Addr)
-	if err != nil {
-		return err
-	}
-	if _, err := serveControl(ctx, c.Control, mux); err != nil {
-		return errors.Join(err, listener.Close())
-	}
-	ready(listener.Addr().String())
-	return e.Serve(ctx, limitConnections(listener, maxConnections))
 }
 
 // closingBuffer is a buffer with an end.
@@ -234,8 +192,12 @@ type replicatorCounts struct {
 }
 
 // runReplicator hands the edge's Redis over to central.
-func runReplicator(ctx context.Context, c *RoleConfig, log *slog.Logger, ready func(string)) error {
-	central := newControl(c.Central)
+func runReplicator(ctx context.Context, c *RoleConfig, log *slog.Logger, ready func(string)) (err error) {
+	central, end, err := c.centralOverUplink()
+	if err != nil {
+		return err
+	}
+	defer func() { err = cmp.Or(err, end()) }()
 	ttl := time.Duration(c.RedisTTLNs)
 	keep := ttl
 	if c.Composition.Buffer == BufferRedisConfirmed {
@@ -278,14 +240,19 @@ func runCollector(ctx context.Context, c *RoleConfig, log *slog.Logger, ready fu
 		return err
 	}
 	defer func() { err = cmp.Or(err, books.Close()) }()
+	stages, err := c.stages()
+	if err != nil {
+		return err
+	}
+	defer func() { err = cmp.Or(err, stages.Close()) }()
 	collector, err := collect.New(ctx, collect.Config{
-		UDPAddr: c.Addr, Edges: edges, Store: books, ReceiveBufferBytes: receiveBufferBytes, Now: time.Now, Log: log,
+		UDPAddr: c.Addr, Edges: edges, Store: books, ReceiveBufferBytes: receiveBufferBytes, Costs: stages, Now: time.Now, Log: log,
 	})
 	if err != nil {
 		return err
 	}
 	counts := func() any {
-		return centralCounts{collector.Counts(), books.Committed()}
+		return centralCounts{collector.Counts(), books.Committed(), stages.Report()}
 	}
 	judge, err := admin.New(admin.Config{
 		Books: books, Population: books, Keys: books, Backlog: collector.Backlog, Counts: counts,
@@ -307,6 +274,10 @@ func runCollector(ctx context.Context, c *RoleConfig, log *slog.Logger, ready fu
 		}
 		return stored, err
 	}))
+	far, err := c.serveIngest(ctx, collector.Ingest())
+	if err != nil {
+		return err
+	}
 	closed, err := serveControl(ctx, c.Control, mux)
 	if err != nil {
 		return err
@@ -314,6 +285,7 @@ func runCollector(ctx context.Context, c *RoleConfig, log *slog.Logger, ready fu
 	ready(collector.UDPAddr())
 	err = collector.Run(ctx)
 	<-closed // the store is closed after the last hand-over is answered
+	<-far
 	return err
 }
 
@@ -321,5 +293,6 @@ func runCollector(ctx context.Context, c *RoleConfig, log *slog.Logger, ready fu
 // ever, over all its lives.
 type centralCounts struct {
 	collect.Counts
-	CommittedEver int64 `json:"committed_ever"`
+	CommittedEver int64             `json:"committed_ever"`
+	Stages        []cost.StageTruth `json:"stages,omitempty"`
 }

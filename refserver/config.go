@@ -1,6 +1,7 @@
 package refserver
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,9 @@ import (
 	"time"
 
 	"github.com/postbench/postbench/internal/netem"
+	"github.com/postbench/postbench/internal/postback"
+	"github.com/postbench/postbench/refserver/collect"
+	"github.com/postbench/postbench/refserver/cost"
 	"github.com/postbench/postbench/refserver/monolith"
 )
 
@@ -33,6 +37,21 @@ type Config struct {
 	// Log takes what an operator should know; nil drops it.
 	Log *slog.Logger
 
+	// Dialects are the partners that write their postbacks in their own way,
+	// each below /p/ and its name.
+	Dialects []postback.Dialect
+	// Costs are the stages that take time, beyond what the server really does;
+	// none means that it is as fast as it is. Their times are drawn from Seed.
+	Costs []cost.Spec
+	// TLSCertFile and TLSKeyFile are PEM files for a second listener, with TLS
+	// 1.2 and 1.3, on a free port of the loopback interface; both or none.
+	TLSCertFile, TLSKeyFile string
+	// AdminAddr is host:port for the judge's endpoints and for faults; "" takes
+	// a free port of the loopback interface.
+	AdminAddr string
+	// Seed is of everything that is drawn.
+	Seed uint64
+
 	// What follows is for a composition of several processes.
 
 	// Program is how this program is started in a role of its own, on the
@@ -40,9 +59,6 @@ type Config struct {
 	Program func(roleFile string) (path string, args []string)
 	// ChildLog takes what the processes write to stderr; nil drops it.
 	ChildLog io.Writer
-	// AdminAddr is host:port for the judge's endpoints; "" takes a free port
-	// of the loopback interface.
-	AdminAddr string
 	// LaneDir holds the lanes; "" means DataDir/lanes. In memory they are
 	// fastest, on a disk they outlive a restart of the machine.
 	LaneDir string
@@ -55,7 +71,10 @@ type Config struct {
 	// from Seed; UDPDrop lists the ones that vanish, counted from 1.
 	UDP     netem.Impairment
 	UDPDrop []uint64
-	Seed    uint64
+	// Uplink lies between the edges and central; nil is nothing. Datagrams take
+	// half its round trip with its jitter (what is lost of them is UDP's to say),
+	// a replicator's connections are shaped as a whole.
+	Uplink *netem.PathSpec
 	// Crash kills a process at a named point, once:
 	// "edge:answered-not-buffered#137" is the 137th passage of the first edge.
 	Crash string
@@ -75,9 +94,11 @@ const (
 	maxBufferFor = 40 * time.Second
 )
 
-// Addresses are where a server answers: Front takes postbacks and everything
-// else, Admin everything but postbacks, also while no edge lives.
-type Addresses struct{ Front, Admin string }
+// Addresses are where a server answers: Front takes postbacks and whatever a
+// judge asks, TLS the same over TLS ("" without a certificate). Admin takes no
+// postbacks, answers also while no edge lives, and does what no partner may:
+// /chaos.
+type Addresses struct{ Front, Admin, TLS string }
 
 func (c *Config) impaired() bool { return c.UDP != (netem.Impairment{}) || len(c.UDPDrop) > 0 }
 
@@ -104,21 +125,53 @@ func (c Config) Validate() error {
 	if c.BufferFor < 0 || c.BufferFor > maxBufferFor {
 		return fmt.Errorf("buffer for %v: expected more than 0s and at most %v", c.BufferFor, maxBufferFor)
 	}
+	if err := cmp.Or(c.checkDialects(), c.checkCosts(), c.checkUplink(), c.checkTLS()); err != nil {
+		return err
+	}
 	if c.MaxInFlight < 0 {
 		return fmt.Errorf("limit of postbacks in work: %d, expected at least 1, or 0 for the default", c.MaxInFlight)
 	}
 	return nil
 }
 
+func (c *Config) checkDialects() error {
+	_, err := postback.NewDialects(c.Dialects)
+	return err
+}
+
+func (c *Config) checkCosts() error {
+	for i := range c.Costs {
+		s := &c.Costs[i]
+		if s.Stage == cost.StageCentral && s.Queue != 0 && s.Queue < collect.MaxCommits {
+			return fmt.Errorf("%w: stage %s: a queue of %d, expected at least %d: a batch that was read must find room",
+				cost.ErrSpec, s.Stage, s.Queue, collect.MaxCommits)
+		}
+	}
+	return cost.Validate(c.Costs)
+}
+
+func (c *Config) checkUplink() error {
+	if c.Uplink == nil {
+		return nil
+	}
+	if c.Composition.Uplink == None {
+		return fmt.Errorf("variant %s has no uplink that a network path could lie on", c.Composition.Name)
+	}
+	return c.Uplink.Validate()
+}
+
 func (c Config) withDefaults() Config {
 	if c.MaxInFlight == 0 {
 		c.MaxInFlight = monolith.DefaultMaxInFlight
+		if len(c.Costs) > 0 { // their own queues say what is too much
+			c.MaxInFlight = maxConnections
+		}
 	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
 	if c.AdminAddr == "" {
-		c.AdminAddr = "127.0.0.1:0"
+		c.AdminAddr = anyPort
 	}
 	if c.LaneDir == "" {
 		c.LaneDir = filepath.Join(c.DataDir, "lanes")

@@ -33,6 +33,12 @@ func serveControl(ctx context.Context, socket string, handler http.Handler) (don
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
+	return serveUntil(ctx, listener, handler), nil
+}
+
+// serveUntil answers on the listener until ctx ends; done is closed when the
+// last request is answered.
+func serveUntil(ctx context.Context, listener net.Listener, handler http.Handler) (done <-chan struct{}) {
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: readHeaderLimit, IdleTimeout: idleLimit}
 	closed := make(chan struct{})
 	go func() { _ = server.Serve(listener) }()
@@ -43,20 +49,26 @@ func serveControl(ctx context.Context, socket string, handler http.Handler) (don
 		defer cancel()
 		_ = cmp.Or(server.Shutdown(drain), server.Close())
 	}()
-	return closed, nil
+	return closed
 }
 
 // control talks to a child on its unix socket.
 type control struct {
 	client *http.Client
+	token  string // sent along; "" is none
 }
 
 func newControl(socket string) *control {
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var dialer net.Dialer
-		return dialer.DialContext(ctx, "unix", socket)
-	}
-	return &control{client: &http.Client{Transport: &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 8}}}
+	return newControlOver(new(net.Dialer).DialContext, "unix", socket)
+}
+
+// dialFunc is net.Dialer.DialContext's.
+type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+
+// newControlOver talks over what dial makes.
+func newControlOver(dial dialFunc, network, address string) *control {
+	there := func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, network, address) }
+	return &control{client: &http.Client{Transport: &http.Transport{DialContext: there, MaxIdleConnsPerHost: 8}}}
 }
 
 // host stands for the socket in URLs.
@@ -78,6 +90,9 @@ func (c *control) do(ctx context.Context, method, path string, body io.Reader, a
 	request, err := http.NewRequestWithContext(ctx, method, controlHost+path, body)
 	if err != nil {
 		return err
+	}
+	if c.token != "" {
+		request.Header.Set(tokenHeader, c.token)
 	}
 	response, err := c.client.Do(request)
 	if err != nil {

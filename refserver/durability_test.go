@@ -24,6 +24,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(childEnv); dir != "" {
 		os.Exit(child(dir))
 	}
+	if len(os.Args) == 3 && os.Args[1] == roleArg {
+		os.Exit(playRole(os.Args[2]))
+	}
 	os.Exit(m.Run())
 }
 

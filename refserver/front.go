@@ -3,19 +3,16 @@ package refserver
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"runtime"
 	"strconv"
-	"strings"
-	"time"
 
 	"github.com/postbench/postbench/internal/buildinfo"
 	"github.com/postbench/postbench/refserver/admin"
+	"github.com/postbench/postbench/refserver/cost"
 	"github.com/postbench/postbench/refserver/datagram"
 	"github.com/postbench/postbench/refserver/lanes"
 	"github.com/postbench/postbench/refserver/redisbuf"
@@ -55,7 +52,8 @@ func (s *supervisor) adminHandler() http.Handler {
 	mux.Handle("/", central)
 	mux.HandleFunc("GET /components", answerJSON(s.components))
 	mux.HandleFunc("GET /path", answerJSON(s.path))
-	mux.HandleFunc("POST /chaos", s.chaos)
+	mux.HandleFunc("POST /chaos", takeFault(s.inject))
+	mux.HandleFunc("GET /stages", answerJSON(s.stages))
 	mux.HandleFunc("/keys", http.NotFound) // central's secrets stay inside
 	mux.HandleFunc("/ingest", http.NotFound)
 	return mux
@@ -167,6 +165,19 @@ func (s *supervisor) path(ctx context.Context) (any, error) {
 	return path, nil
 }
 
+// stages adds up what the processes say of their stages; one that does not
+// answer is left out, as what it has counted before it died is.
+func (s *supervisor) stages(ctx context.Context) (any, error) {
+	var all [][]cost.StageTruth
+	for _, p := range append(s.of(RoleEdge), s.of(RoleCollector)...) {
+		var counts struct{ Stages []cost.StageTruth }
+		if err := p.control.get(ctx, "/counts", &counts); err == nil {
+			all = append(all, counts.Stages)
+		}
+	}
+	return cost.Merge(all...), nil
+}
+
 func (s *supervisor) step(ctx context.Context, p *process) PathStep {
 	child := p.running()
 	step := PathStep{Node: p.node, Restarts: p.restarted(), CPUNs: int64(p.cpuTime())}
@@ -181,55 +192,4 @@ func (s *supervisor) step(ctx context.Context, p *process) PathStep {
 		step.Counts = nil
 	}
 	return step
-}
-
-// Fault is something done to a process on purpose.
-type Fault struct {
-	Do   string `json:"do"` // "kill" (SIGKILL) or "stop" (SIGSTOP)
-	Role Role   `json:"role"`
-	Node int    `json:"node"`
-	// ForNs is how long a killed process is held down and a stopped one stands.
-	ForNs int64 `json:"for_ns"`
-}
-
-// maxFaultBytes bounds the request that asks for a fault.
-const maxFaultBytes = 4 << 10
-
-var errFault = errors.New("no such fault")
-
-func (s *supervisor) chaos(w http.ResponseWriter, r *http.Request) {
-	var f Fault
-	if err := json.NewDecoder(io.LimitReader(r.Body, maxFaultBytes)).Decode(&f); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	if err := s.inject(&f); err != nil {
-		status := http.StatusConflict
-		if errors.Is(err, errFault) {
-			status = http.StatusBadRequest
-		}
-		http.Error(w, err.Error(), status)
-		return
-	}
-	w.WriteHeader(http.StatusNoContent)
-}
-
-func (s *supervisor) inject(f *Fault) error {
-	for _, p := range s.of(f.Role) {
-		if p.node != f.Node {
-			continue
-		}
-		switch f.Do {
-		case "kill":
-			return p.kill(time.Duration(f.ForNs))
-		case "stop":
-			return p.pause(time.Duration(f.ForNs))
-		}
-		return fmt.Errorf("%q: %w; want kill or stop", f.Do, errFault)
-	}
-	var running []string
-	for _, p := range s.processes {
-		running = append(running, fmt.Sprintf("%s/%d", p.role, p.node))
-	}
-	return fmt.Errorf("%s/%d: %w; this server has %s", f.Role, f.Node, errFault, strings.Join(running, ", "))
 }

@@ -24,10 +24,18 @@ type limitedListener struct {
 	net.Listener
 	slots   chan struct{}
 	refused atomic.Int64
+	// silent closes one connection too many without an answer, which over TLS
+	// nobody could read.
+	silent bool
 }
 
 func limitConnections(inner net.Listener, limit int) *limitedListener {
 	return &limitedListener{Listener: inner, slots: make(chan struct{}, limit)}
+}
+
+// beside is a listener of connections for TLS within l's limit.
+func (l *limitedListener) beside(inner net.Listener) *limitedListener {
+	return &limitedListener{Listener: inner, slots: l.slots, silent: true}
 }
 
 // Accept returns the next connection that fits.
@@ -42,7 +50,7 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 			return &limitedConn{Conn: conn, release: sync.OnceFunc(func() { <-l.slots })}, nil
 		default:
 			l.refused.Add(1)
-			if conn.SetWriteDeadline(time.Now().Add(refusalWriteLimit)) == nil {
+			if !l.silent && conn.SetWriteDeadline(time.Now().Add(refusalWriteLimit)) == nil {
 				_, _ = conn.Write([]byte(refusal))
 			}
 			_ = conn.Close()

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/postbench/postbench/internal/netem"
 	"github.com/postbench/postbench/internal/postback"
 	"github.com/postbench/postbench/internal/wholefile"
+	"github.com/postbench/postbench/refserver/cost"
 	"github.com/postbench/postbench/refserver/datagram"
 )
 
@@ -36,7 +38,7 @@ const (
 	// socket: some 14,000 full datagrams, more than a second of any load here.
 	receiveBufferBytes = 32 << 20
 	// maxRoleFileBytes bounds what a child reads of its role.
-	maxRoleFileBytes = 1 << 20
+	maxRoleFileBytes = 16 << 20
 )
 
 // RoleConfig is what a child process is told: the supervisor writes it to a
@@ -70,6 +72,22 @@ type RoleConfig struct {
 	// node.
 	KeysFile string   `json:"keys_file"`
 	PSKFiles []string `json:"psk_files"`
+	// Dialects are the partners that write their postbacks in their own way.
+	Dialects []postback.Dialect `json:"dialects"`
+	// Costs are the process's stages, drawn from Seed.
+	Costs []cost.Spec `json:"costs"`
+	Seed  uint64      `json:"seed"`
+	// Uplink lies between the node and central; nil is nothing.
+	Uplink *netem.PathSpec `json:"uplink"`
+	// IngestAddr is where central takes what a replicator hands over across
+	// Uplink with IngestToken; "" means on its socket.
+	IngestAddr  string `json:"ingest_addr"`
+	IngestToken string `json:"ingest_token"`
+	// TLSAddr is where an edge listens for TLS, together with the others; "" is
+	// nowhere.
+	TLSAddr     string `json:"tls_addr"`
+	TLSCertFile string `json:"tls_cert_file"`
+	TLSKeyFile  string `json:"tls_key_file"`
 	// Crash is a named point and on which passage the process kills itself
 	// there: "answered-not-buffered#137"; "" means never.
 	Crash string `json:"crash"`
@@ -125,6 +143,11 @@ func (c *RoleConfig) edges() ([]datagram.Edge, error) {
 		list = append(list, e)
 	}
 	return list, nil
+}
+
+// stages are the process's own, each node's drawn differently.
+func (c *RoleConfig) stages() (*cost.Stages, error) {
+	return cost.New(c.Costs, c.Seed^uint64(c.Node+1)<<48, nil)
 }
 
 // storedKey is a partner's key in the keys file.

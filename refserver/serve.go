@@ -7,15 +7,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
-	"net/http"
 	"path/filepath"
 	"runtime"
 	"syscall"
 	"time"
 
 	"github.com/postbench/postbench/refserver/admin"
+	"github.com/postbench/postbench/refserver/cost"
 	"github.com/postbench/postbench/refserver/monolith"
 	"github.com/postbench/postbench/refserver/store"
 )
@@ -27,6 +26,9 @@ const (
 	writeLimit      = 10 * time.Second
 	idleLimit       = 60 * time.Second
 	maxHeaderBytes  = 8 << 10
+
+	// anyPort is a free one that only this machine reaches.
+	anyPort = "127.0.0.1:0"
 
 	// drainLimit is how long the end waits for requests in work. It is longer
 	// than any of them may take.
@@ -44,7 +46,7 @@ func Serve(ctx context.Context, config Config, ready func(Addresses)) error {
 		return fmt.Errorf("serve: %w", err)
 	}
 	// Children may work in directories of their own.
-	for _, dir := range []*string{&config.DataDir, &config.LaneDir} {
+	for _, dir := range []*string{&config.DataDir, &config.LaneDir, &config.TLSCertFile, &config.TLSKeyFile} {
 		if *dir == "" {
 			continue
 		}
@@ -89,15 +91,22 @@ func serve(ctx context.Context, config Config, ready func(Addresses)) (err error
 		return fmt.Errorf("serve: %w", err)
 	}
 	defer func() { err = cmp.Or(err, access.Close()) }()
+	stages, err := cost.New(config.Costs, config.Seed, nil)
+	if err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	defer func() { err = cmp.Or(err, stages.Close()) }()
 	handler, err := monolith.New(ctx, monolith.Config{
 		Conversions: books, Books: books, Population: books, Keys: books,
 		Components: components(books), SignedOnly: config.SignedOnly, MaxInFlight: config.MaxInFlight,
 		Now: config.Now, BootID: config.BootID, Log: config.Log, AccessLog: access.log,
+		Dialects: config.Dialects, Costs: stages,
 	})
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
-	if err := run(ctx, config, limitConnections(listener, maxConnections), handler, ready); err != nil {
+	one := &single{config: config, handler: handler, stages: stages, front: limitConnections(listener, maxConnections)}
+	if err := one.run(ctx, ready); err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
 	return nil
@@ -118,34 +127,4 @@ func components(books *store.SQL) []admin.Component {
 		{Role: "sql", Implementation: "sqlite", Version: books.Version(), Embedded: true},
 		{Role: "clicks", Implementation: "sqlite", Version: books.Version(), Embedded: true},
 	}
-}
-
-// run serves until ctx ends and then drains.
-func run(ctx context.Context, config Config, listener *limitedListener, handler *monolith.Server, ready func(Addresses)) error {
-	server := &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: readHeaderLimit,
-		ReadTimeout:       readLimit,
-		WriteTimeout:      writeLimit,
-		IdleTimeout:       idleLimit,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(config.Log.Handler(), slog.LevelWarn),
-	}
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
-	addr := listener.Addr().String()
-	ready(Addresses{Front: addr, Admin: addr})
-	select {
-	case err := <-failed:
-		return err
-	case <-ctx.Done():
-	}
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainLimit)
-	defer cancel()
-	err := server.Shutdown(drain)
-	if err != nil { // what is still in work was not acked
-		err = cmp.Or(fmt.Errorf("requests still in work after %s: %w", drainLimit, err), server.Close())
-	}
-	config.Log.Info("stopped", "counts", handler.Counts(), "connections_refused", listener.refused.Load())
-	return err
 }

@@ -242,7 +242,7 @@ func TestPopulationErrorsLoadNothing(t *testing.T) {
 	s.populate()
 	bad := "click_id,offer_id,clicked_unix_s\n" + strings.Repeat("new,free,1\n", 5_000) + "broken\n" + strings.Repeat("new,free,1\n", 100_000)
 	s.want("POST", "/population/clicks", bad, 400, "load clicks: line 5002: 1 fields, expected 3 (click_id,offer_id,clicked_unix_s)")
-	s.want("POST", "/population/offers", "offer_id,cap\n", 400, `load offers: line 1: header "offer_id,cap", expected "offer_id,cap,payout,currency,attribution_window_s"`)
+	s.want("POST", "/population/offers", "offer_id,cap\n", 400, `load offers: line 1: header "offer_id,cap", expected "offer_id,cap,payout,currency,attribution_window_s[,cap_window_s]"`)
 	s.want("POST", "/population/keys", "kid,secret_hex\nnew,00\nk,xyz\n", 400, "load keys: line 3: secret_hex is not hexadecimal")
 	s.want("GET", "/pb?click_id=new&event=sale&payout=1", "", 200, "OK")
 	if verdict := s.ledger()[0]["verdict"]; verdict != "unattributed" {

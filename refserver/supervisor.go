@@ -34,9 +34,12 @@ type supervisor struct {
 	realRedis bool
 
 	frontAddr     string // where the edges listen
+	tlsAddr       string // where they do for TLS; "" is nowhere
 	adminAddr     string // where the supervisor does
 	receiveAddr   string // where the collector receives
 	collectorAddr string // where batchers send to: the relay's address or receiveAddr
+	ingestAddr    string // where central takes hand-overs across a network path; "" is nowhere
+	ingestToken   string
 	relay         atomic.Pointer[netem.Relay]
 
 	processes []*process // in the order of their start
@@ -52,6 +55,13 @@ func supervise(ctx context.Context, config Config, ready func(Addresses)) (err e
 		return fmt.Errorf("serve: %w", err)
 	}
 	defer reserved.close()
+	secure := &reservation{fd: -1}
+	if config.TLSCertFile != "" {
+		if secure, err = reserve(anyPort); err != nil {
+			return fmt.Errorf("serve: %w", err)
+		}
+		defer secure.close()
+	}
 	owned, err := ownDataDir(config.DataDir, &config.Composition)
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
@@ -62,7 +72,12 @@ func supervise(ctx context.Context, config Config, ready func(Addresses)) (err e
 		return fmt.Errorf("serve: %w", err)
 	}
 	defer func() { err = cmp.Or(err, runDir.Close()) }()
-	s := &supervisor{config: config, runDir: runDir, frontAddr: reserved.addr, receiveAddr: "127.0.0.1:0"}
+	s := &supervisor{config: config, runDir: runDir, frontAddr: reserved.addr, tlsAddr: secure.addr, receiveAddr: anyPort}
+	free, err := s.reserveIngest()
+	if err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	defer free()
 	if err := s.run(ctx, ready); err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
@@ -82,7 +97,7 @@ func (s *supervisor) run(ctx context.Context, ready func(Addresses)) error {
 	}
 	err = s.startAll(ctx, helpers)
 	if err == nil {
-		ready(Addresses{Front: s.frontAddr, Admin: s.adminAddr})
+		ready(Addresses{Front: s.frontAddr, Admin: s.adminAddr, TLS: s.tlsAddr})
 		err = s.keepAll(ctx)
 	}
 	err = errors.Join(err, s.stopAll(ctx))
@@ -137,12 +152,16 @@ func (s *supervisor) startAll(ctx, helpers context.Context) error {
 }
 
 func (s *supervisor) startRelay(helpers context.Context) error {
-	if s.config.Composition.Uplink != UplinkUDP || !s.config.impaired() {
+	if s.config.Composition.Uplink != UplinkUDP || !s.config.impaired() && s.config.Uplink == nil {
 		return nil
 	}
-	relay, err := netem.NewRelay(netem.Config{
+	relaying := netem.Config{
 		Forward: s.receiveAddr, Seed: s.config.Seed, Impairment: s.config.UDP, Drop: s.config.UDPDrop, Records: datagram.RecordCount,
-	})
+	}
+	if path := s.config.Uplink; path != nil {
+		relaying.DelayNs, relaying.Jitter = path.RTTNs/2, path.Jitter
+	}
+	relay, err := netem.NewRelay(relaying)
 	if err != nil {
 		return err
 	}

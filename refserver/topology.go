@@ -86,6 +86,9 @@ func (s *supervisor) roleConfig(role Role, i int) RoleConfig {
 		CollectorAddr: s.collectorAddr, RedisTTLNs: int64(float64(RedisTTL) / s.config.TimeScale),
 		LaneSlots: lanes.SlotsFor(s.config.BufferFor, BufferRatePerS), KeysFile: filepath.Join(s.runDir.Path(), "keys.json"), PSKFiles: s.pskFiles,
 	}
+	c.Dialects, c.Costs, c.Seed = s.config.Dialects, s.config.Costs, s.config.Seed
+	c.Uplink, c.IngestAddr, c.IngestToken = s.config.Uplink, s.ingestAddr, s.ingestToken
+	c.TLSAddr, c.TLSCertFile, c.TLSKeyFile = s.tlsAddr, s.config.TLSCertFile, s.config.TLSKeyFile
 	if role == RoleCollector {
 		c.Dir, c.Addr = filepath.Join(s.config.DataDir, "central"), s.receiveAddr
 		return c

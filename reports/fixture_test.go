@@ -66,27 +66,36 @@ func run(name string, round int, p95Us, lost, overshoot int64) Variant {
 			ServiceRefused: block(100, 300, 9, 0), Delivery: block(p95Us/10, 2*p95Us, 999-lost, 1+lost),
 			Recorded: block(p95Us/12, p95Us/2, 1000-lost, lost), LagGenerator: block(1, 90, 1010, 0), LagQueue: block(1, 1, 1010, 0),
 		},
-		Clock: &Clock{OffsetUs: 12_300, ErrorUs: float64(400 * round)},
-		Phases: Phases{DNS: block(5, 10, 2, 0), Connect: block(50, 100, 2, 0), TLS: block(200, 400, 2, 0),
-			Wait: block(100, p95Us/3, 1000-lost, 0), Body: block(1, 20, 1000-lost, 0)},
+		Clock:     &Clock{OffsetUs: 12_300, ErrorUs: float64(400 * round)},
+		Phases:    phases(p95Us, lost),
 		Responses: NewResponses(map[int]int64{401: 9, 200: 1000 - lost}, map[string]int64{"timed out": lost, "connection reset": 1}),
 		Timeline:  []TimelineSecond{{Second: 0, Due: 500, Acked: 500, P50Us: ptr(2500.), P99Us: ptr(4100.), MaxUs: ptr(4200.)}, {Second: 1, Due: 510}},
 		Partners: []Partner{{Name: "north", Latency: PartnerLatency{Response: block(p95Us/10, p95Us, 999-lost, 1+lost)},
-			Ledger: PartnerLedger{Intents: 1010, Attempts: 1010, Fates: NewFates(999-lost, 1, 0, lost, 9, 1)},
-			Drops:  map[string]int64{"timed_out": lost}, QueueDepth: ptr(int64(round))}},
+			Ledger:  PartnerLedger{Intents: 1010, Attempts: 1010, Fates: NewFates(999-lost, 1, 0, lost, 9, 1)},
+			Network: "eu-us-east", Phases: phases(p95Us, lost), Handshakes: 40, Resumed: 30, AttemptsPerIntent: []int64{1, 1007, 2}, Money: ledger(lost).Money,
+			Drops: map[string]int64{"timed_out": lost}, QueueDepth: ptr(int64(round)), QueueDepthPerS: []int64{0, int64(round), 1}, Deactivated: true}},
+		Networks: []Network{{Name: "eu-us-east", Latency: PartnerLatency{Response: block(p95Us/10, p95Us, 999-lost, 1+lost)}, Phases: phases(p95Us, lost),
+			Connections: 40, Segments: 2100, Lost: 21, Retransmissions: 22, Timeouts: 3, Lookups: 4}},
+		Costs:  []StageCost{{Stage: "php", Requests: 1000, Refused: 3, MaxQueue: 17, WaitMeanUs: 1200, ServeMeanUs: 70_000}},
 		Ledger: ledger(lost),
 		Caps: &Caps{Offers: 2, BilledOvershoot: overshoot, BilledOvershootMax: overshoot, BilledOvershootMaxPct: float64(overshoot),
 			TrafficOvershootMeanPct: ptr(2.5), TrafficOvershootMaxPct: ptr(5.), Undershoot: ptr(int64(1)), VisibleP95Us: ptr(21000.), RouterPollUs: 20000},
 		Stages: []Stage{{Name: "attribution", MeanUs: 400, P90ToP99MeanUs: 900}},
 		Path: &Path{RecordsSent: ptr(int64(1005)), RecordsCommitted: 1003, Datagrams: ptr(int64(210)), RecordsExpired: 1, DroppedAfterAnswer: 1,
 			KernelDrops: 1, Refused: 1, Restarts: 1, AtLeast: true},
-		Netem:  &Netem{UDPSent: 210, Dropped: 1, DroppedRecords: 2, Duplicated: 1, Reordered: 3, Corrupted: 1, CorruptedRecords: 4, SendFailed: 1, KernelDrops: 1},
-		Faults: []Fault{{Do: "kill", Process: "batcher/0", AtNs: 1_000_000_000, ForNs: 500_000_000}, {Do: "crash", Process: "edge/0", Point: "answered-not-buffered#7"}},
+		Netem: &Netem{UDPSent: 210, Dropped: 1, DroppedRecords: 2, Duplicated: 1, Reordered: 3, Corrupted: 1, CorruptedRecords: 4, SendFailed: 1, KernelDrops: 1},
+		Faults: []Fault{{Do: "kill", Process: "batcher/0", AtNs: 1_000_000_000, ForNs: 500_000_000}, {Do: "crash", Process: "edge/0", Point: "answered-not-buffered#7"},
+			{Do: "slow", Process: "server", AtNs: 2_000_000_000, ForNs: 3_000_000_000, AddNs: 1_500_000_000}},
 		Resources: Resources{ServerCPUS: ptr(1.5), ClientCPUS: ptr(0.5), ServerGCStopMaxUs: ptr(float64(100 * round)), AllocsPerRequest: ptr(12.),
 			RSSMaxBytes: ptr(int64(64 << 20)), UDPKernelDrops: ptr(int64(1))},
 		Validity: Validity{Verdict: VerdictValid},
 	}
 	return v.WithRound(round, uint64(6+round), 1_700_000_000_000_000_000, 10_000_000_000, true)
+}
+
+func phases(p95Us, lost int64) Phases {
+	return Phases{DNS: block(5, 10, 2, 0), Connect: block(50, 100, 2, 0), TLS: block(200, 400, 2, 0),
+		Wait: block(100, p95Us/3, 1000-lost, 0), Body: block(1, 20, 1000-lost, 0)}
 }
 
 func ledger(lost int64) Ledger {
@@ -99,6 +108,8 @@ func ledger(lost int64) Ledger {
 		Money: []Money{{Currency: "USD", PartnerCount: 900, RecordedCount: 902 - lost, MissingCount: lost, SurplusCount: 2, LeftOutCount: 100,
 			PartnerMicros: 9_000_000_000, RecordedMicros: 9_020_500_000 - 10_000_000*lost, MissingMicros: 10_000_000 * lost,
 			SurplusMicros: 20_500_000, LeftOutMicros: 1_000_000_000}},
+		LostMoney: []LostMoney{{Currency: "USD", Mechanism: "double_counted", Surplus: true, Count: 2, Micros: 20_500_000},
+			{Currency: "USD", Mechanism: "timed_out", Count: lost, Micros: 10_000_000 * lost}},
 	}
 	l.DiscrepancyRate = DiscrepancyRate(l.Money)
 	for i := range min(lost, MaxWorst) {
@@ -160,5 +171,6 @@ func fullResult(t *testing.T) Result {
 		WarmupNs: 1_000_000_000, SettleS: 5, Interrupted: true,
 		Scenario: &ScenarioRef{Name: "mixed", SHA256: fmt.Sprintf("%064d", 1)}, Profile: &ProfileRef{Name: "bare", SHA256: fmt.Sprintf("%064d", 2)},
 		Variants: variants, Comparison: Compare(variants, base.Name),
+		Expectations: []Expectation{{Variant: base.Name, Text: "loss <= 0.5%", Observed: "0.2%", Holds: true}, {Variant: other.Name, Text: "p99 < 1ms", Observed: "4.05ms"}},
 	}
 }

@@ -81,10 +81,12 @@ type Ledger struct {
 	AmountsOverflowed bool             `json:"amounts_overflowed"`
 	Verdicts          map[string]int64 `json:"verdicts"` // rows by verdict
 	Money             []Money          `json:"money"`    // one entry a currency, sorted by it
-	DiscrepancyRate   *float64         `json:"discrepancy_rate"`
-	RowsAfterSettle   *int64           `json:"rows_after_settle"`
-	Balanced          bool             `json:"balanced"` // our own books; false is a fault of postbench, not of the target
-	Worst             []LostPostback   `json:"worst"`    // at most MaxWorst
+	// LostMoney splits Money's missing and surplus by what caused them.
+	LostMoney       []LostMoney    `json:"lost_money"`
+	DiscrepancyRate *float64       `json:"discrepancy_rate"`
+	RowsAfterSettle *int64         `json:"rows_after_settle"`
+	Balanced        bool           `json:"balanced"` // our own books; false is a fault of postbench, not of the target
+	Worst           []LostPostback `json:"worst"`    // at most MaxWorst
 }
 
 // Money is one currency's claim by the partners against what was recorded as

@@ -203,8 +203,14 @@ func (v *Variant) mergeRest(runs []Variant) (err error) {
 	if v.Phases, err = mergePhases(phases); err != nil {
 		return err
 	}
-	v.Partners, err = mergePartners(runs)
-	return err
+	v.Costs = mergeCosts(runs)
+	if v.Partners, err = mergePartners(runs); err != nil {
+		return fmt.Errorf("partner %w", err)
+	}
+	if v.Networks, err = mergeNetworks(runs); err != nil {
+		return fmt.Errorf("network %w", err)
+	}
+	return nil
 }
 
 // NewResponses returns the list of counts by HTTP status and by error name,
@@ -239,46 +245,6 @@ func sumResponses(list []Response) []Response {
 	}, func(a, b Response) int {
 		return cmp.Or(strings.Compare(a.Error, b.Error), cmp.Compare(a.Status, b.Status))
 	})
-}
-
-// mergePartners keeps the order of the runs' partners.
-func mergePartners(runs []Variant) ([]Partner, error) {
-	var order []string
-	byName := map[string][]Partner{}
-	for _, run := range runs {
-		for _, p := range run.Partners {
-			if _, seen := byName[p.Name]; !seen {
-				order = append(order, p.Name)
-			}
-			byName[p.Name] = append(byName[p.Name], p)
-		}
-	}
-	merged := make([]Partner, 0, len(order))
-	for _, name := range order {
-		p, err := mergePartner(byName[name])
-		if err != nil {
-			return nil, fmt.Errorf("partner %s: %w", name, err)
-		}
-		merged = append(merged, p)
-	}
-	return merged, nil
-}
-
-func mergePartner(list []Partner) (Partner, error) {
-	merged := Partner{Name: list[0].Name, Drops: map[string]int64{}}
-	fates := make([]Fates, len(list))
-	blocks := make([]Latency, len(list))
-	for i, p := range list {
-		fates[i], blocks[i] = p.Ledger.Fates, p.Latency.Response
-		merged.Ledger.Intents += p.Ledger.Intents
-		merged.Ledger.Attempts += p.Ledger.Attempts
-		merged.QueueDepth = larger(merged.QueueDepth, p.QueueDepth)
-		addTo(merged.Drops, p.Drops)
-	}
-	merged.Ledger.Fates = mergeFates(fates)
-	var err error
-	merged.Latency.Response, err = MergeLatency(blocks...)
-	return merged, err
 }
 
 func addTo(sums, counts map[string]int64) {

@@ -2,6 +2,7 @@ package reports
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -77,36 +78,38 @@ func mergeLedgers(list []Ledger) Ledger {
 	for _, l := range list {
 		addTo(merged.Verdicts, l.Verdicts)
 	}
-	merged.Money = mergeMoney(list)
+	merged.Money, merged.LostMoney = mergeMoney(list), mergeLostMoney(list)
 	merged.DiscrepancyRate = DiscrepancyRate(merged.Money)
 	return merged
 }
 
 func mergeMoney(list []Ledger) []Money {
-	byCurrency := map[string]Money{}
+	var all []Money
 	for _, l := range list {
-		for _, m := range l.Money {
-			sum := byCurrency[m.Currency]
-			sum.Currency = m.Currency
-			sum.PartnerCount += m.PartnerCount
-			sum.RecordedCount += m.RecordedCount
-			sum.MissingCount += m.MissingCount
-			sum.SurplusCount += m.SurplusCount
-			sum.LeftOutCount += m.LeftOutCount
-			sum.PartnerMicros += m.PartnerMicros
-			sum.RecordedMicros += m.RecordedMicros
-			sum.MissingMicros += m.MissingMicros
-			sum.SurplusMicros += m.SurplusMicros
-			sum.LeftOutMicros += m.LeftOutMicros
-			byCurrency[m.Currency] = sum
-		}
+		all = append(all, l.Money...)
 	}
-	merged := make([]Money, 0, len(byCurrency))
-	for _, m := range byCurrency {
-		merged = append(merged, m)
+	return sumMoney(all)
+}
+
+// sumMoney adds by currency.
+func sumMoney(list []Money) []Money {
+	byCurrency := map[string]Money{}
+	for _, m := range list {
+		sum := byCurrency[m.Currency]
+		sum.Currency = m.Currency
+		sum.PartnerCount += m.PartnerCount
+		sum.RecordedCount += m.RecordedCount
+		sum.MissingCount += m.MissingCount
+		sum.SurplusCount += m.SurplusCount
+		sum.LeftOutCount += m.LeftOutCount
+		sum.PartnerMicros += m.PartnerMicros
+		sum.RecordedMicros += m.RecordedMicros
+		sum.MissingMicros += m.MissingMicros
+		sum.SurplusMicros += m.SurplusMicros
+		sum.LeftOutMicros += m.LeftOutMicros
+		byCurrency[m.Currency] = sum
 	}
-	slices.SortFunc(merged, func(a, b Money) int { return strings.Compare(a.Currency, b.Currency) })
-	return merged
+	return slices.SortedFunc(maps.Values(byCurrency), func(a, b Money) int { return strings.Compare(a.Currency, b.Currency) })
 }
 
 // mergeWorst orders by what is worse: lost after an ack first, because that

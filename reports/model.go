@@ -24,6 +24,16 @@ type Result struct {
 	Profile       *ProfileRef  `json:"profile"`  // nil: no profile was named
 	Variants      []Variant    `json:"variants"`
 	Comparison    []Comparison `json:"comparison"`
+	// Expectations are what the scenario says must hold, of each variant.
+	Expectations []Expectation `json:"expectations"`
+}
+
+// Expectation is one thing that had to hold, and what was observed.
+type Expectation struct {
+	Variant  string `json:"variant"`
+	Text     string `json:"text"`     // as the scenario says it: "p99 < 500ms"
+	Observed string `json:"observed"` // in the same unit; "-" when it is not known
+	Holds    bool   `json:"holds"`    // false too when it is not known
 }
 
 // Tool says which build measured.
@@ -70,9 +80,11 @@ type Variant struct {
 	Rounds       []Round          `json:"rounds"`
 	Timeline     []TimelineSecond `json:"timeline"`
 	Partners     []Partner        `json:"partners"`
+	Networks     []Network        `json:"networks"` // network paths that were emulated
 	Ledger       Ledger           `json:"ledger"`
 	Caps         *Caps            `json:"caps"` // nil: no cap status or no ledger to judge by
 	Stages       []Stage          `json:"stages"`
+	Costs        []StageCost      `json:"costs"`  // modelled stages of the server
 	Path         *Path            `json:"path"`   // nil: there is no way between edges and central
 	Netem        *Netem           `json:"netem"`  // nil: nothing was done to datagrams
 	Faults       []Fault          `json:"faults"` // done on purpose, in all counted rounds
@@ -143,20 +155,6 @@ type TimelineSecond struct {
 	P50Us  *float64 `json:"p50_us"` // nil: unacked or nothing due
 	P99Us  *float64 `json:"p99_us"`
 	MaxUs  *float64 `json:"max_us"` // slowest acked; nil: none
-}
-
-// Partner is one simulated partner's share of the figures.
-type Partner struct {
-	Name       string           `json:"name"`
-	Latency    PartnerLatency   `json:"latency"`
-	Ledger     PartnerLedger    `json:"ledger"`
-	Drops      map[string]int64 `json:"drops"`       // intents lost at the partner, by reason
-	QueueDepth *int64           `json:"queue_depth"` // deepest its queue became, in postbacks; nil: not measured
-}
-
-// PartnerLatency is what is kept of the latency of one partner.
-type PartnerLatency struct {
-	Response Latency `json:"response"`
 }
 
 // Caps says how far the capped offers went past their caps. Percentages are of

@@ -62,11 +62,12 @@ type Netem struct {
 
 // Fault is something that was done to the server on purpose.
 type Fault struct {
-	Do      string `json:"do"`      // "kill", "stop" or "crash"
+	Do      string `json:"do"`      // "kill", "stop", "crash" or "slow"
 	Process string `json:"process"` // "batcher/0"
 	Point   string `json:"point,omitempty"`
 	AtNs    int64  `json:"at_ns"` // since the start of the run; 0 for a crash point
 	ForNs   int64  `json:"for_ns"`
+	AddNs   int64  `json:"add_ns"` // how much later a slow server answered
 }
 
 // mergePath adds the rounds' counts; nil if no round has any.
@@ -169,6 +170,9 @@ func (f *Fault) text() string {
 		return fmt.Sprintf("fault: %s killed at %s", f.Process, duration(float64(f.AtNs)/1e3))
 	case f.Do == "kill":
 		return fmt.Sprintf("fault: %s killed at %s and held down for %s", f.Process, duration(float64(f.AtNs)/1e3), duration(float64(f.ForNs)/1e3))
+	}
+	if f.Do == "slow" {
+		return fmt.Sprintf("fault: %s answered %s later from %s on, for %s", f.Process, duration(float64(f.AddNs)/1e3), duration(float64(f.AtNs)/1e3), duration(float64(f.ForNs)/1e3))
 	}
 	return fmt.Sprintf("fault: %s stopped at %s for %s", f.Process, duration(float64(f.AtNs)/1e3), duration(float64(f.ForNs)/1e3))
 }

@@ -25,8 +25,8 @@ const indent = 2
 func Summary(v Variant) string {
 	sections := []string{
 		headText(&v), latencySection(&v), balanceSection(&v), besideSection(&v.Ledger), moneySection(&v.Ledger),
-		capsSection(&v), responsesSection(v.Responses), partnersSection(&v), worstSection(v.Ledger.Worst),
-		stagesSection(&v), pathSection(&v), componentsSection(v.Components), validitySection(&v),
+		mechanismsSection(&v.Ledger), capsSection(&v), responsesSection(v.Responses), partnersSection(&v), partnerMoneySection(&v),
+		phasesSection(&v), networksSection(&v), worstSection(v.Ledger.Worst), stagesSection(&v), costsSection(&v), pathSection(&v), componentsSection(v.Components), validitySection(&v),
 	}
 	printed := slices.DeleteFunc(sections, func(s string) bool { return s == "" })
 	return strings.Join(printed, "\n")
@@ -289,25 +289,4 @@ func responsesSection(list []Response) string {
 		rows = append(rows, []string{"  " + name, fmt.Sprint(r.Count)})
 	}
 	return grid(rows, 1, 0)
-}
-
-func partnersSection(v *Variant) string {
-	if len(v.Partners) == 0 {
-		return ""
-	}
-	rows := [][]string{{"partners", "intents", "attempts", "p50", "p95", "p99", "p99.9", "lost", "queue"}}
-	drops := ""
-	for _, p := range v.Partners {
-		response := shown(v, &p.Latency.Response)
-		rows = append(rows, []string{
-			"  " + cut(p.Name, nameWidth), fmt.Sprint(p.Ledger.Intents), fmt.Sprint(p.Ledger.Attempts),
-			latencyText(response.P50Us, response.Empty()), latencyText(response.P95Us, response.Empty()),
-			latencyText(response.P99Us, response.Empty()), latencyText(response.P999Us, response.Empty()),
-			lossText(p.Ledger.Fates), countText(p.QueueDepth),
-		})
-		if reasons := countsText(p.Drops); reasons != "" {
-			drops += wrap(fmt.Sprintf("lost at %s: %s", cut(p.Name, nameWidth), reasons), indent, 2*indent)
-		}
-	}
-	return grid(rows, 1, 0) + drops
 }

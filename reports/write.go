@@ -155,7 +155,7 @@ func atLine(data []byte, err error) error {
 func (r Result) complete() Result {
 	r.Schema = SchemaV1
 	r.Command = orEmpty(r.Command)
-	r.Comparison = orEmpty(r.Comparison)
+	r.Comparison, r.Expectations = orEmpty(r.Comparison), orEmpty(r.Expectations)
 	r.Variants = mapped(r.Variants, Variant.complete)
 	return r
 }
@@ -165,6 +165,7 @@ func (v Variant) complete() Variant {
 	v.Responses = orEmpty(v.Responses)
 	v.Timeline = orEmpty(v.Timeline)
 	v.Stages, v.Faults = orEmpty(v.Stages), orEmpty(v.Faults)
+	v.Networks, v.Costs = orEmpty(v.Networks), orEmpty(v.Costs)
 	v.Partners = mapped(v.Partners, Partner.complete)
 	v.Rounds = mapped(v.Rounds, Round.complete)
 	v.Ledger = v.Ledger.complete()
@@ -182,6 +183,7 @@ func (p Partner) complete() Partner {
 	if p.Drops == nil {
 		p.Drops = map[string]int64{}
 	}
+	p.AttemptsPerIntent, p.QueueDepthPerS = orEmpty(p.AttemptsPerIntent), orEmpty(p.QueueDepthPerS)
 	return p
 }
 

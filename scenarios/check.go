@@ -7,10 +7,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postbench/postbench/internal/expect"
 	"github.com/postbench/postbench/internal/intent"
 	"github.com/postbench/postbench/internal/postback"
 	"github.com/postbench/postbench/internal/strictyaml"
-	"github.com/postbench/postbench/loadgen/schedule"
 	"github.com/postbench/postbench/profiles"
 )
 
@@ -25,6 +25,18 @@ const (
 	MaxDuplicateAfter = time.Minute
 	MinRouterPoll     = time.Millisecond
 	MaxRouterPoll     = 10 * time.Second
+	MaxZipf           = 4.0 // beyond it, nearly all goes to the first
+	MaxChains         = 8
+	MinChainEvents    = 2
+	MaxChainEvents    = 3
+	MaxChainAfter     = time.Hour
+	MaxSurges         = 64
+	MaxSurgeTimes     = 100
+	MaxTimeScale      = 100_000.0 // a month in half a minute
+	MaxExpect         = 64
+	MaxRampPoints     = 1_000
+	MaxPeakToTrough   = 1_000
+	MinPeriod         = 100 * time.Millisecond
 )
 
 // shareTolerance is how far shares may miss a sum of 1: the rounding error of
@@ -52,27 +64,68 @@ func (s Scenario) check(problems *strictyaml.Problems) {
 	s.checkTime(problems)
 	s.checkPartners(problems)
 	s.checkMix(problems)
+	s.checkChains(problems)
 	s.checkOffers(problems)
+	s.checkExpect(problems)
+	s.checkTogether(problems)
 }
 
 func (s Scenario) checkTime(problems *strictyaml.Problems) {
-	if processes := []string{ProcessConstant, ProcessPoisson}; !slices.Contains(processes, s.Arrivals.Process) {
-		problems.Add("arrivals.process", "%s", strictyaml.Unknown("process", s.Arrivals.Process, processes))
-	}
-	rate := s.Arrivals.RatePerS
-	if !(rate > 0 && rate <= schedule.MaxRatePerS) {
-		problems.Add("arrivals.rate_per_s", "want more than 0 and at most %.0f, got %v", schedule.MaxRatePerS, rate)
-	}
+	duration := time.Duration(s.Duration)
+	s.Arrivals.check(problems)
 	switch {
-	case s.Duration <= 0 || time.Duration(s.Duration) > MaxDuration:
+	case duration <= 0 || duration > MaxDuration:
 		problems.Add("duration", "want more than 0s and at most %s, got %s", strictyaml.Duration(MaxDuration), s.Duration)
-	case rate*time.Duration(s.Duration).Seconds() > schedule.MaxIntents:
-		problems.Add("duration", "%v/s for %s are more than %d postbacks", rate, s.Duration, int64(schedule.MaxIntents))
 	case s.Warmup < 0 || s.Warmup >= s.Duration:
 		problems.Add("warmup", "want less than the duration of %s, which includes it, got %s", s.Duration, s.Warmup)
+	default:
+		s.Arrivals.checkRun(problems, duration)
 	}
 	if poll := time.Duration(s.RouterPoll); poll < MinRouterPoll || poll > MaxRouterPoll {
 		problems.Add("router_poll", "want %s to %s, got %s", MinRouterPoll, MaxRouterPoll, s.RouterPoll)
+	}
+	if !(s.TimeScale >= 1 && s.TimeScale <= MaxTimeScale) {
+		problems.Add("time_scale", "want 1 (as it is) to %.0f, got %v", MaxTimeScale, s.TimeScale)
+	}
+	if s.Grace < 0 || time.Duration(s.Grace) > MaxDuration {
+		problems.Add("grace", "want at most %s, 0s for as long as retries last, got %s", strictyaml.Duration(MaxDuration), s.Grace)
+	}
+	s.checkSlow(problems)
+}
+
+func (s Scenario) checkSlow(problems *strictyaml.Problems) {
+	slow := s.ServerSlow
+	if slow == nil {
+		return
+	}
+	if slow.At < 0 || slow.At >= s.Duration {
+		problems.Add("server_slow.at", "want less than the duration of %s, got %s", s.Duration, slow.At)
+	}
+	if slow.For <= 0 || time.Duration(slow.For) > MaxDuration {
+		problems.Add("server_slow.for", "want more than 0s and at most %s, got %s", strictyaml.Duration(MaxDuration), slow.For)
+	}
+	if slow.Add <= 0 || time.Duration(slow.Add) > profiles.MaxTimeout {
+		problems.Add("server_slow.add", "want more than 0s and at most %s, got %s", strictyaml.Duration(profiles.MaxTimeout), slow.Add)
+	}
+}
+
+func (s Scenario) checkExpect(problems *strictyaml.Problems) {
+	if len(s.Expect) > MaxExpect {
+		problems.Add("expect", "%d expectations, want at most %d", len(s.Expect), MaxExpect)
+	}
+	names := make([]string, len(s.Partners))
+	for i, p := range s.Partners {
+		names[i] = p.Name
+	}
+	for i, text := range s.Expect {
+		path := fmt.Sprintf("expect[%d]", i)
+		e, err := expect.Parse(text)
+		switch {
+		case err != nil:
+			problems.Add(path, "%v", err)
+		case e.Partner != "" && !slices.Contains(names, e.Partner):
+			problems.Add(path, "%s", strictyaml.Unknown("partner", e.Partner, names))
+		}
 	}
 }
 
@@ -80,6 +133,10 @@ func (s Scenario) checkPartners(problems *strictyaml.Problems) {
 	if n := len(s.Partners); n == 0 || n > MaxPartners {
 		problems.Add("partners", "want 1 to %d partners, got %d", MaxPartners, n)
 		return
+	}
+	broken := !(s.PartnersZipf >= 0 && s.PartnersZipf <= MaxZipf) // then it gave no shares
+	if broken {
+		problems.Add("partners_zipf", "want an exponent above 0 and at most %v, got %v", MaxZipf, s.PartnersZipf)
 	}
 	sum := 0.0
 	names := map[string]bool{}
@@ -97,10 +154,17 @@ func (s Scenario) checkPartners(problems *strictyaml.Problems) {
 		if p.Profile == "" {
 			problems.Add(path+"profile", "want a partner profile: %s or a path", strings.Join(profiles.PartnerNames(), ", "))
 		}
-		checkPositiveShare(problems, path+"share", p.Share)
+		if p.Region != "" && !strictyaml.IsName(p.Region) {
+			problems.Add(path+"region", "want %s, got %q", strictyaml.NameRule, p.Region)
+		}
+		if !broken {
+			checkPositiveShare(problems, path+"share", p.Share)
+		}
 		sum += p.Share
 	}
-	checkSum(problems, "partners", sum)
+	if !broken {
+		checkSum(problems, "partners", sum)
+	}
 }
 
 func (s Scenario) checkMix(problems *strictyaml.Problems) {
@@ -117,6 +181,7 @@ func (s Scenario) checkMix(problems *strictyaml.Problems) {
 		{"malformed", m.Malformed, true},
 		{"unknown_partner", m.UnknownPartner, true},
 		{"leads", m.Leads, false},
+		{"late", m.Late, false},
 	} {
 		if !(share.value >= 0 && share.value <= 1) {
 			problems.Add("mix."+share.key, "want a share of 0 to 1, got %v", share.value)
@@ -131,20 +196,57 @@ func (s Scenario) checkMix(problems *strictyaml.Problems) {
 	if after := time.Duration(m.DuplicateAfter); after < 0 || after > MaxDuplicateAfter {
 		problems.Add("mix.duplicate_after", "want at most %s, got %s", strictyaml.Duration(MaxDuplicateAfter), m.DuplicateAfter)
 	}
-	s.checkSigned(problems, "mix.bad_signatures", m.BadSignatures)
-	s.checkSigned(problems, "mix.unknown_partner", m.UnknownPartner)
+	if after := time.Duration(m.ChainAfter); after < 0 || after > MaxChainAfter {
+		problems.Add("mix.chain_after", "want at most %s, got %s", strictyaml.Duration(MaxChainAfter), m.ChainAfter)
+	}
+	s.checkForgeries(problems, "mix.bad_signatures", m.BadSignatures, "authenticates its postbacks", profiles.Partner.Authenticates)
+	s.checkForgeries(problems, "mix.unknown_partner", m.UnknownPartner, "says who it is", func(h profiles.Partner) bool { return !anonymous(h) })
 }
 
-// checkSigned refuses forgeries where a partner does not sign: nobody could
-// tell them from its honest postbacks.
-func (s Scenario) checkSigned(problems *strictyaml.Problems, path string, share float64) {
-	if !(share > 0) {
+// checkForgeries refuses them where no partner sends what could be forged:
+// nobody could tell them from honest postbacks. Of several partners, those that
+// do not are left alone.
+func (s Scenario) checkForgeries(problems *strictyaml.Problems, path string, share float64, does string, can func(profiles.Partner) bool) {
+	if !(share > 0) || len(s.Partners) == 0 {
 		return
 	}
 	for _, p := range s.Partners {
-		if p.Habits.Template != "" && !p.Habits.Signed() {
-			problems.Add(path, "partner %q (profile %s) does not sign: give it a signed profile or set this to 0", p.Name, p.Profile)
+		if p.Habits.Template == "" || can(p.Habits) {
+			return // one that could not be read may be one that does
 		}
+	}
+	problems.Add(path, "no partner %s: give one a profile such as signed or set this to 0", does)
+}
+
+func (s Scenario) checkChains(problems *strictyaml.Problems) {
+	if len(s.Mix.Chains) > MaxChains {
+		problems.Add("mix.chains", "%d chains, want at most %d", len(s.Mix.Chains), MaxChains)
+	}
+	for i, c := range s.Mix.Chains {
+		path := fmt.Sprintf("mix.chains[%d].", i)
+		if n := len(c.Events); n < MinChainEvents || n > MaxChainEvents {
+			problems.Add(path+"events", "want %d or %d events, got %d", MinChainEvents, MaxChainEvents, n)
+		}
+		for j, e := range c.Events {
+			at := fmt.Sprintf("%sevents[%d]", path, j)
+			switch {
+			case slices.Contains(c.Events[:j], e):
+				problems.Add(at, "a second %s: it would be a duplicate of the first", e)
+			case j == 0 && e.Reverses():
+				problems.Add(at, "a chain cannot begin with %s: nothing would be reversed", e)
+			}
+		}
+		checkPositiveShare(problems, path+"share", c.Share)
+	}
+}
+
+// checkTogether asks package intent whether sound numbers go together.
+func (s Scenario) checkTogether(problems *strictyaml.Problems) {
+	if problems.Err() != nil {
+		return
+	}
+	if _, err := intent.New(s.IntentSpec()); err != nil {
+		problems.Add("mix", "%v", err)
 	}
 }
 
@@ -180,6 +282,9 @@ func (g OfferGroup) check(problems *strictyaml.Problems, path string) {
 		problems.Add(path+"id", "want %s, got %q", strictyaml.NameRule, g.ID)
 	}
 	checkPositiveShare(problems, path+"share", g.Share)
+	if !(g.Zipf >= 0 && g.Zipf <= MaxZipf) {
+		problems.Add(path+"zipf", "want an exponent above 0 and at most %v, got %v", MaxZipf, g.Zipf)
+	}
 	if g.Payout < 0 || g.Payout > MaxPayout {
 		problems.Add(path+"payout", "want 0 to %s, got %s", MaxPayout, g.Payout)
 	}
@@ -188,6 +293,14 @@ func (g OfferGroup) check(problems *strictyaml.Problems, path string) {
 	}
 	if g.Cap < 0 || g.Cap > MaxCap {
 		problems.Add(path+"cap", "want 0 (none) to %d, got %d", MaxCap, g.Cap)
+	}
+	every := time.Duration(g.CapEvery)
+	switch {
+	case every < 0 || every > MaxWindow || every%time.Second != 0:
+		problems.Add(path+"cap_every", "want whole seconds of at most %s, 0s for a cap that never resets, got %s",
+			strictyaml.Duration(MaxWindow), g.CapEvery)
+	case every > 0 && g.Cap == 0:
+		problems.Add(path+"cap_every", "there is no cap that could reset: set cap or remove this")
 	}
 	window := time.Duration(g.AttributionWindow)
 	if window < 0 || window > MaxWindow || window%time.Second != 0 {

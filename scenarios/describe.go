@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postbench/postbench/internal/postback"
 	"github.com/postbench/postbench/profiles"
 )
 
@@ -19,10 +20,15 @@ const capDoubt = 3
 func (s Scenario) Describe() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s\n", s.Name, s.About)
-	fmt.Fprintf(&b, "Sends about %s postbacks in %s: %s. %s\n", count(s.intents()), s.Duration, s.Arrivals, s.describeWarmup())
+	fmt.Fprintf(&b, "Sends about %s postbacks in %s: %s. %s\n", count(s.intents()), s.Duration, s.describeArrivals(), s.describeWarmup())
+	b.WriteString(s.drawRates())
 	b.WriteString("Partners:\n")
 	for _, p := range s.Partners {
-		fmt.Fprintf(&b, "  %7s  %s: %s\n", percent(p.Share), p.Name, describeHabits(p.Habits))
+		region := ""
+		if p.Region != "" {
+			region = " in region " + p.Region
+		}
+		fmt.Fprintf(&b, "  %7s  %s%s: %s\n", percent(p.Share), p.Name, region, describeHabits(p.Habits))
 	}
 	s.describeMix(&b)
 	b.WriteString("Offers:\n")
@@ -30,20 +36,33 @@ func (s Scenario) Describe() string {
 		fmt.Fprintf(&b, "  %7s  %s\n", percent(g.Share), s.describeOffers(g))
 	}
 	fmt.Fprintf(&b, "The router looks at the caps every %s.\n", s.RouterPoll)
+	s.describeCourse(&b)
+	if len(s.Expect) > 0 {
+		b.WriteString("Must hold at the end:\n")
+	}
+	for _, text := range s.Expect {
+		fmt.Fprintf(&b, "  %s\n", text)
+	}
 	return b.String()
 }
 
-// String describes the arrivals: "1,000/s at a constant rate".
-func (a Arrivals) String() string {
-	if a.Process == ProcessPoisson {
-		return count(a.RatePerS) + "/s on average, at random (Poisson)"
+// describeCourse says what happens to time and server meanwhile.
+func (s Scenario) describeCourse(b *strings.Builder) {
+	if s.TimeScale > 1 {
+		fmt.Fprintf(b, "Time runs %s times as fast for retry schedules, DNS lifetimes, attribution windows and cap days; timeouts and latencies are as they are.\n",
+			count(s.TimeScale))
 	}
-	return count(a.RatePerS) + "/s at a constant rate"
+	if slow := s.ServerSlow; slow != nil {
+		fmt.Fprintf(b, "From %s on, the reference server answers %s later, for %s.\n", slow.At, slow.Add, slow.For)
+	}
+	if s.Grace > 0 {
+		fmt.Fprintf(b, "Partners give up %s after the last postback was due.\n", s.Grace)
+	}
 }
 
 // intents is the expected number of intents of the whole run.
 func (s Scenario) intents() float64 {
-	return s.Arrivals.RatePerS * time.Duration(s.Duration).Seconds()
+	return s.MeanRatePerS() * time.Duration(s.Duration).Seconds()
 }
 
 func (s Scenario) describeWarmup() string {
@@ -55,8 +74,14 @@ func (s Scenario) describeWarmup() string {
 
 func describeHabits(h profiles.Partner) string {
 	parts := []string{"unsigned"}
-	if h.Signed() {
+	switch {
+	case h.Signed():
 		parts[0] = "signed"
+	case h.Authenticates():
+		parts[0] = "authenticated by " + h.Auth.Scheme
+	}
+	if h.UnexpandedMacros > 0 {
+		parts = append(parts, percent(h.UnexpandedMacros)+" with the payout's macro unexpanded")
 	}
 	parts = append(parts, "timeout "+h.Timeout.String())
 	switch h.Connections {
@@ -70,30 +95,59 @@ func describeHabits(h profiles.Partner) string {
 	if !h.KeepAlive {
 		parts = append(parts, "a new one for each request")
 	}
-	parts = append(parts, count(float64(h.Queue))+" may wait")
-	if len(h.Retries) == 0 {
-		return strings.Join(append(parts, "no retries"), ", ")
+	parts = append(parts, count(float64(h.Queue))+" may wait", describeRetries(h))
+	if h.Deactivate.After > 0 {
+		parts = append(parts, fmt.Sprintf("gives up after %d failures in a row", h.Deactivate.After))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func describeRetries(h profiles.Partner) string {
+	on := " on " + strings.Join(h.RetryOn, ", ")
+	if h.RetryEvery > 0 {
+		return fmt.Sprintf("a retry every %s for %s%s", h.RetryEvery, h.RetryFor, on)
 	}
 	delays := make([]string, len(h.Retries))
 	for i, delay := range h.Retries {
 		delays[i] = delay.String()
 	}
-	return strings.Join(append(parts, fmt.Sprintf("retries after %s on %s",
-		strings.Join(delays, " and "), strings.Join(h.RetryOn, ", "))), ", ")
+	switch last := len(delays) - 1; {
+	case last < 0:
+		return "no retries"
+	case last == 0:
+		return "a retry after " + delays[0] + on
+	default:
+		return "retries after " + strings.Join(delays[:last], ", ") + " and " + delays[last] + on
+	}
+}
+
+type mixLine struct {
+	share float64
+	what  string
+}
+
+func joinEvents(events []postback.Event, separator string) string {
+	var words []string
+	for _, e := range events {
+		words = append(words, e.String())
+	}
+	return strings.Join(words, separator)
 }
 
 func (s Scenario) describeMix(b *strings.Builder) {
 	m := s.Mix
-	lines := []struct {
-		share float64
-		what  string
-	}{
+	lines := []mixLine{
 		{m.Leads, "leads, which pay nothing"},
 		{m.Duplicates, fmt.Sprintf("sent a second time, %s later on average: one row may count", m.DuplicateAfter)},
 		{m.UnknownClicks, "clicks that the server was never told of: recorded as unattributed"},
 		{m.BadSignatures, "altered after signing: to be rejected"},
 		{m.Malformed, "malformed: to be rejected"},
-		{m.UnknownPartner, "signed with an unknown key: to be rejected"},
+		{m.UnknownPartner, "sent under the name of an unknown partner: to be rejected"},
+		{m.Late, "after the attribution window of their click: recorded as late"},
+	}
+	for _, c := range m.Chains {
+		lines = append(lines, mixLine{c.Share, fmt.Sprintf("begin as %s and become %s, each about %s after the one before",
+			c.Events[0], joinEvents(c.Events[1:], ", then "), m.ChainAfter)})
 	}
 	header := false
 	for _, line := range lines {
@@ -121,29 +175,62 @@ func (s Scenario) describeOffers(g OfferGroup) string {
 	if g.AttributionWindow > 0 {
 		text += fmt.Sprintf(", up to %s after the click", g.AttributionWindow)
 	}
+	if g.Zipf > 0 {
+		text += fmt.Sprintf(", the first ones more often (Zipf %v)", g.Zipf)
+	}
 	if g.Cap == 0 {
 		return text + ", no cap"
 	}
-	return text + fmt.Sprintf(", cap %s (%s)", count(float64(g.Cap)), s.describeCap(g))
+	text += ", cap " + count(float64(g.Cap))
+	if g.CapEvery > 0 {
+		text += " every " + g.CapEvery.String()
+	}
+	return text + " (" + s.describeCap(g) + ")"
 }
 
-// describeCap weighs the expected paying conversions of one offer against its
-// cap. Their number is close to Poisson: its standard deviation is its root.
+// capWindow is how much of the run one cap window takes, and how to speak of
+// it. A run no longer than a window may still lie in two of them.
+func (s Scenario) capWindow(g OfferGroup) (share float64, words string) {
+	window := time.Duration(s.compressedS(g.CapEvery)) * time.Second
+	switch duration := time.Duration(s.Duration); {
+	case window == 0:
+		return 1, "each"
+	case window < duration:
+		return float64(window) / float64(duration), "each in that time, at the mean rate"
+	}
+	return 1, "each, unless it resets meanwhile"
+}
+
+// describeCap weighs the expected paying conversions of each offer against its
+// cap, of a whole window if that is shorter than the run. Their number is close to Poisson: its standard deviation is its root.
 func (s Scenario) describeCap(g OfferGroup) string {
-	m := s.Mix
-	paying := (1 - m.Leads) * max(0, 1-m.UnknownClicks-m.BadSignatures-m.Malformed-m.UnknownPartner)
-	if g.Payout == 0 {
-		paying = 0
+	share, each := s.capWindow(g)
+	total := s.intents() * g.Share * s.paying(g) * share
+	parts := zipf(g.Count, g.Zipf)
+	passed, missed := 0, 0
+	for _, part := range parts {
+		expected := total * part
+		switch doubt := capDoubt * math.Sqrt(expected); {
+		case expected-doubt > float64(g.Cap):
+			passed++
+		case expected+doubt < float64(g.Cap):
+			missed++
+		}
 	}
-	expected := s.intents() * g.Share / float64(g.Count) * paying
 	verdict := "may be passed"
-	switch doubt := capDoubt * math.Sqrt(expected); {
-	case expected-doubt > float64(g.Cap):
+	switch {
+	case passed == g.Count:
 		verdict = "is passed"
-	case expected+doubt < float64(g.Cap):
+	case missed == g.Count:
 		verdict = "is not reached"
+	case passed > 0:
+		verdict = fmt.Sprintf("is passed by %d", passed)
 	}
-	return fmt.Sprintf("%s: about %s paying conversions each", verdict, count(expected))
+	most, least := count(total*parts[0]), count(total*parts[g.Count-1])
+	if most != least {
+		return fmt.Sprintf("%s: about %s to %s paying conversions %s", verdict, most, least, each)
+	}
+	return fmt.Sprintf("%s: about %s paying conversions %s", verdict, most, each)
 }
 
 func percent(share float64) string {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/postbench/postbench/internal/strictyaml"
+	"github.com/postbench/postbench/loadgen/schedule"
 	"github.com/postbench/postbench/profiles"
 )
 
@@ -39,9 +40,9 @@ router_poll: 20ms
 var broken = []struct{ old, new, want string }{
 	{"name: sound", "name: so und", `1:7: name: want a name of 1 to 32 letters, digits, -, _ or ., got "so und"`},
 	{"about: a", "about: |\n  a\n  b\n# ", "2:8: about: want one line of at most 200 bytes"},
-	{"  rate_per_s", "  raet_per_s", `5:3: unknown field "raet_per_s"; allowed: process, rate_per_s; did you mean "rate_per_s"?`},
-	{"duration:", "durration:", `6:1: unknown field "durration"; allowed: name, about, arrivals, duration, warmup, partners, mix, router_poll, offers; did you mean "duration"?`},
-	{"process: poisson", "process: possion", `4:12: arrivals.process: unknown process "possion"; allowed: constant, poisson; did you mean "poisson"?`},
+	{"  rate_per_s", "  raet_per_s", `5:3: unknown field "raet_per_s"; allowed: process, rate_per_s, points, peak_to_trough, period, states, file, even, surges; did you mean "rate_per_s"?`},
+	{"duration:", "durration:", `6:1: unknown field "durration"; allowed: name, about, arrivals, duration, warmup, partners, partners_zipf, router_poll, time_scale, grace, server_slow, expect, mix, offers; did you mean "duration"?`},
+	{"process: poisson", "process: possion", `4:12: arrivals.process: unknown process "possion"; allowed: constant, poisson, ramp, diurnal, mmpp, trace; did you mean "poisson"?`},
 	{"rate_per_s: 500", "rate_per_s: 0", "5:15: arrivals.rate_per_s: want more than 0 and at most 1000000, got 0"},
 	{"rate_per_s: 500", "rate_per_s: -5", "5:15: arrivals.rate_per_s: want more than 0 and at most 1000000, got -5"},
 	{"rate_per_s: 500", "rate_per_s: 2e6", "5:15: arrivals.rate_per_s: want more than 0 and at most 1000000, got 2e+06"},
@@ -56,8 +57,8 @@ var broken = []struct{ old, new, want string }{
 	{"name: small", "name: big", `12:11: partners[1].name: a second partner "big"`},
 	{"name: small", "name: stranger", `12:11: partners[1].name: "stranger" is the key id of unknown partners: choose another name`},
 	{"- name: big\n    profile", "- profile", `9:5: partners[0].name: want a name of 1 to 32 letters, digits, -, _ or ., got ""`},
-	{"    profile: signed\n", "", "9:5: partners[0].profile: want a partner profile: impatient, patient, plain, signed or a path"},
-	{"profile: signed", "profile: singed", `10:14: partners[0].profile: unknown partner profile "singed"; allowed: impatient, patient, plain, signed; did you mean "signed"? (a file is given by its path, such as ./mine.yaml)`},
+	{"    profile: signed\n", "", "9:5: partners[0].profile: want a partner profile: PARTNERS or a path"},
+	{"profile: signed", "profile: singed", `10:14: partners[0].profile: unknown partner profile "singed"; allowed: PARTNERS; did you mean "signed"? (a file is given by its path, such as ./mine.yaml)`},
 	{"share: 0.75", "share: 0.7", "9:3: partners: the shares sum to 0.95, want 1"},
 	{"share: 0.25", "share: 0.2500001", "9:3: partners: the shares sum to 1.0000001, want 1"},
 	{"share: 0.75", "share: 75 %", `11:12: partners[0].share: want a number, got "75 %"`},
@@ -66,8 +67,6 @@ var broken = []struct{ old, new, want string }{
 	{"  duplicates: 0.01", "  duplicates: -0.01", "16:15: mix.duplicates: want a share of 0 to 1, got -0.01"},
 	{"  duplicates: 0.01", "  malformed: 0.99", "16:3: mix: unknown_clicks, bad_signatures, malformed and unknown_partner sum to 1.01, want at most 1"},
 	{"  duplicates: 0.01", "  duplicate_after: 61s", "16:20: mix.duplicate_after: want at most 1m, got 1m1s"},
-	{"profile: impatient", "profile: plain", `17:19: mix.bad_signatures: partner "small" (profile plain) does not sign: give it a signed profile or set this to 0` + "\n" +
-		`18:20: mix.unknown_partner: partner "small" (profile plain) does not sign: give it a signed profile or set this to 0`},
 
 	{"id: open", "id: o/pen", `20:10: offers[0].id: want a name of 1 to 32 letters, digits, -, _ or ., got "o/pen"`},
 	{"id: capped", "id: open-03", `21:10: offers[1].id: offer "open-03" is in offers[0] already`},
@@ -75,12 +74,15 @@ var broken = []struct{ old, new, want string }{
 	{"count: 10", "count: 10000", "21:5: offers[1].count: want 1 to 10000 offers in all groups together, got 1"},
 	{"share: 0.9", "share: 0.8", "20:3: offers: the shares sum to 0.9, want 1"},
 	{"share: 0.9", "share: 1.9", "20:3: offers: the shares sum to 2, want 1\n20:34: offers[0].share: want a share above 0 and at most 1, got 1.9"},
-	{"payout: 12.5", "payout: 12,5", `20:50: unknown field "5"; allowed: id, share, cap, attribution_window, count, payout, currency`},
+	{"payout: 12.5", "payout: 12,5", `20:50: unknown field "5"; allowed: id, share, zipf, cap, cap_every, attribution_window, count, payout, currency`},
 	{"payout: 12.5", "payout: 1e3", `20:47: offers[0].payout: want an amount such as 12.5 with at most 6 decimals, got "1e3"`},
 	{"payout: 12.5", "payout: -1", "20:47: offers[0].payout: want 0 to 1000000, got -1"},
 	{"currency: EUR", "currency: eur", `21:51: offers[1].currency: want a currency such as EUR (ISO 4217, upper case), got "eur"`},
 	{"currency: EUR, ", "", "21:5: offers[1].currency: want a currency such as EUR"},
 	{"cap: 100", "cap: -1", "21:61: offers[1].cap: want 0 (none) to 1000000000, got -1"},
+	{"cap: 100", "cap: 100, cap_every: 1500ms", "21:77: offers[1].cap_every: want whole seconds of at most 8760h, 0s for a cap that never resets, got 1.5s"},
+	{"cap: 100", "cap: 100, cap_every: 8761h", "21:77: offers[1].cap_every: want whole seconds of at most 8760h, 0s for a cap that never resets, got 8761h"},
+	{"cap: 100", "cap_every: 24h", "21:67: offers[1].cap_every: there is no cap that could reset: set cap or remove this"},
 	{"window: 24h", "window: 1500ms", "21:86: offers[1].attribution_window: want whole seconds of at most 8760h, 0s for no limit, got 1.5s"},
 	{"offers:", "mix: {}\noffers:", `19:1: duplicate key "mix"; it is set in line 15 already`},
 }
@@ -93,29 +95,42 @@ func TestParseSound(t *testing.T) {
 
 func TestParseBroken(t *testing.T) {
 	for _, test := range broken {
-		t.Run(test.new, func(t *testing.T) {
-			if !strings.Contains(sound, test.old) {
-				t.Fatalf("the sound document has no %q", test.old)
-			}
-			_, err := Parse("s.yaml", []byte(strings.Replace(sound, test.old, test.new, 1)))
-			var positioned *strictyaml.Error
-			want := "s.yaml:" + strings.ReplaceAll(test.want, "\n", "\ns.yaml:")
-			if !errors.As(err, &positioned) || err.Error() != want {
-				t.Errorf("got  %v\nwant %s", err, want)
-			}
-		})
+		requireBroken(t, sound, test.old, test.new, test.want)
 	}
+}
+
+// requireBroken puts one mistake into a sound document; want is its message
+// without the file's name.
+func requireBroken(t *testing.T, document, old, new, want string) {
+	t.Helper()
+	t.Run(new, func(t *testing.T) {
+		if !strings.Contains(document, old) {
+			t.Fatalf("the sound document has no %q", old)
+		}
+		_, err := Parse("s.yaml", []byte(strings.Replace(document, old, new, 1)))
+		var positioned *strictyaml.Error
+		want := "s.yaml:" + strings.NewReplacer("\n", "\ns.yaml:", "PARTNERS", strings.Join(profiles.PartnerNames(), ", ")).Replace(want)
+		if !errors.As(err, &positioned) || err.Error() != want {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
+	})
 }
 
 func TestParseListsEveryMistake(t *testing.T) {
 	document := "name: sound\narrivals: {process: uniform, rate_per_s: 0}\nduration: 1s\nwarmup: 2s\n" +
-		"partners:\n  - {name: a, profile: plan, share: 0.5}\nmix: {malformed: 2}\n"
+		"partners:\n  - {name: a, profile: plan, share: 0.5, region: a b}\nmix: {malformed: 2, chains: [{events: [refund, refund]}]}\n" +
+		"time_scale: 0.5\nserver_slow: {at: 1s}\nexpect: [p99 < 1]\n"
 	_, err := Parse("s.yaml", []byte(document))
-	golden(t, "every-mistake", fmt.Sprintln(err))
+	// Not the list itself: it grows.
+	golden(t, "every-mistake", strings.ReplaceAll(fmt.Sprintln(err), strings.Join(profiles.PartnerNames(), ", "), "PARTNERS"))
 }
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(sound))
+	f.Add([]byte(whole))
+	for _, arrivals := range []string{rampText, diurnalText, mmppText, traceText} {
+		f.Add([]byte(withArrivals(arrivals)))
+	}
 	for _, test := range broken {
 		f.Add([]byte(strings.Replace(sound, test.old, test.new, 1)))
 	}
@@ -127,11 +142,14 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(s.Source()))
 	}
 	// A fuzzer must not open the files that it makes up.
-	presetsOnly := func(name string) (profiles.Partner, error) {
-		if strictyaml.IsPath(name) {
-			return profiles.Partner{}, errors.New("no files here")
-		}
-		return profiles.LoadPartner(name)
+	presetsOnly := files{
+		partner: func(name string) (profiles.Partner, error) {
+			if strictyaml.IsPath(name) {
+				return profiles.Partner{}, errors.New("no files here")
+			}
+			return profiles.LoadPartner(name)
+		},
+		trace: func(string) (schedule.Curve, error) { return nil, errors.New("no files here") },
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := parse("s.yaml", data, presetsOnly)

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -47,7 +48,7 @@ func load(t *testing.T, nameOrPath string) Scenario {
 }
 
 func TestPresets(t *testing.T) {
-	if got, want := Names(), []string{"default", "mixed", "plain", "smoke"}; !slices.Equal(got, want) {
+	if got, want := Names(), []string{"cap-rush", "default", "flash-crowd", "mixed", "month-2022", "month-2026", "partner-retry-storm", "plain", "smoke"}; !slices.Equal(got, want) {
 		t.Errorf("names %q, want %q", got, want)
 	}
 	for _, name := range Names() {
@@ -73,7 +74,7 @@ func TestPresets(t *testing.T) {
 
 func TestDefault(t *testing.T) {
 	s := Default()
-	if s.Arrivals != (Arrivals{"constant", 100}) || s.Duration != strictyaml.Duration(10*time.Second) || s.Warmup != 0 {
+	if !reflect.DeepEqual(s.Arrivals, Arrivals{Process: "constant", RatePerS: 100}) || s.Duration != strictyaml.Duration(10*time.Second) || s.Warmup != 0 {
 		t.Errorf("got %+v for %s, warm-up %s", s.Arrivals, s.Duration, s.Warmup)
 	}
 	plain, err := profiles.LoadPartner("plain")
@@ -83,7 +84,8 @@ func TestDefault(t *testing.T) {
 	if len(s.Partners) != 1 || s.Partners[0].Habits.Source() != plain.Source() || s.Partners[0].Share != 1 {
 		t.Errorf("partners %+v, want one plain one", s.Partners)
 	}
-	if s.Mix != (Mix{DuplicateAfter: strictyaml.Duration(50 * time.Millisecond)}) {
+	noFaults := Mix{DuplicateAfter: strictyaml.Duration(50 * time.Millisecond), ChainAfter: strictyaml.Duration(100 * time.Millisecond)}
+	if !reflect.DeepEqual(s.Mix, noFaults) {
 		t.Errorf("mix %+v, want no faults", s.Mix)
 	}
 	want := OfferGroup{ID: "offer", Count: 1, Share: 1, Payout: 12_500_000, Currency: postback.Currency{'U', 'S', 'D'}}
@@ -97,17 +99,11 @@ func TestDefault(t *testing.T) {
 // allows, early enough for the overshoot to show.
 func TestMixedPassesItsCaps(t *testing.T) {
 	s := load(t, "mixed")
-	spec := intent.Spec{Partners: []intent.Partner{{Name: "all", Share: 1}}, Mix: intent.Mix{
-		UnknownClicks: s.Mix.UnknownClicks, BadSignatures: s.Mix.BadSignatures, Malformed: s.Mix.Malformed,
-		UnknownPartner: s.Mix.UnknownPartner, Leads: s.Mix.Leads}}
+	spec := s.IntentSpec()
 	capped := 0
-	for _, g := range s.Offers {
-		for _, id := range g.OfferIDs() {
-			spec.Offers = append(spec.Offers, intent.Offer{ID: id, Share: g.Share / float64(g.Count),
-				Payout: g.Payout, Currency: g.Currency, Cap: g.Cap})
-			if g.Cap > 0 {
-				capped++
-			}
+	for _, o := range spec.Offers {
+		if o.Cap > 0 {
+			capped++
 		}
 	}
 	if len(spec.Offers) != 25 || capped != 5 {
@@ -214,7 +210,7 @@ func TestValidateAfterAChange(t *testing.T) {
 		{"negative time", func(s *Scenario) { s.Warmup = -1 }, "warmup: want less than the duration of 10s, which includes it, got -1ns"},
 		{"no partner", func(s *Scenario) { s.Partners = nil }, "partners: want 1 to 64 partners, got 0"},
 		{"forged", func(s *Scenario) { s.Mix.BadSignatures = 0.1 },
-			`mix.bad_signatures: partner "partner" (profile plain) does not sign: give it a signed profile or set this to 0`},
+			"mix.bad_signatures: no partner authenticates its postbacks: give one a profile such as signed or set this to 0"},
 		{"two at once", func(s *Scenario) { s.Name, s.RouterPoll = "", 0 },
 			"name: want a name of 1 to 32 letters, digits, -, _ or ., got \"\"\nrouter_poll: want 1ms to 10s, got 0s"},
 	}

@@ -146,6 +146,7 @@ func shapeExamples() []example {
 
 		{ini, "function", files{"reports/a.go": file("package p", "func init() {}")}, []string{"reports/a.go:2"}},
 		{ini, "in a test", files{"reports/a_test.go": file("package p", "func init() {}")}, []string{"reports/a_test.go:2"}},
+		{ini, "generated", files{"reports/a.pb.go": file("package p", "func init() {}")}, nil},
 		{ini, "method", files{"reports/a.go": file("package p", "type T int", "func (T) init() {}", "func initial() {}")}, nil},
 	}
 }

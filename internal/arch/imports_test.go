@@ -66,7 +66,7 @@ func forbids(d direction, imported string) bool {
 
 // purePackages are given time and seeds as arguments.
 var purePackages = []string{
-	"internal/postback", "internal/intent", "internal/hist",
+	"internal/postback", "internal/intent", "internal/hist", "internal/dist", "internal/expect",
 	"loadgen/schedule", "loadgen/audit", "refserver/decide",
 	"refserver/shm", "refserver/datagram", "refserver/batch", "refserver/replicate",
 }

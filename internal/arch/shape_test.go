@@ -43,6 +43,9 @@ func sizes(s *source) (found []finding) {
 }
 
 func noInit(s *source) (found []finding) {
+	if s.isGenerated() {
+		return nil
+	}
 	for _, d := range s.file.Decls {
 		if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && f.Name.Name == "init" {
 			found = append(found, s.at(f.Pos(), "do it in a constructor or in main", "func init"))

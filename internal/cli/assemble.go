@@ -25,6 +25,8 @@ func (p *plan) variant(m *measurement) reports.Variant {
 		Responses: responsesOf(m.outcome.Responses),
 		Timeline:  timelineOf(m.outcome.Timeline),
 		Partners:  p.partnersOf(m),
+		Networks:  m.networks(),
+		Costs:     m.costs,
 		Ledger:    ledgerOf(m),
 		Resources: reports.Resources{ClientCPUS: &m.clientCPUS},
 		Path:      m.path,
@@ -61,9 +63,11 @@ func (p *plan) variant(m *measurement) reports.Variant {
 // second of the time in which they were due.
 func (p *plan) rates(m *measurement) (offeredPerS, achievedPerS float64) {
 	o := m.outcome
-	scheduled, until := p.duration().Seconds(), max(p.duration(), o.Duration).Seconds()
+	// Until the last ack, not the end of the run: a partner that waits for an
+	// hour with its next retry achieves no less by that.
+	scheduled, until := p.duration().Seconds(), max(p.duration(), m.lastAck).Seconds()
 	if p.replay != nil || o.Interrupted {
-		scheduled, until = m.lastDue.Seconds(), max(m.lastDue, o.Duration).Seconds()
+		scheduled, until = m.lastDue.Seconds(), max(m.lastDue, m.lastAck).Seconds()
 	}
 	if until == 0 || scheduled == 0 {
 		return 0, 0
@@ -116,38 +120,6 @@ func usOrNull(ns int64) *float64 {
 	return &us
 }
 
-func (p *plan) partnersOf(m *measurement) []reports.Partner {
-	var list []reports.Partner
-	for i, sheet := range m.partners {
-		partner := reports.Partner{
-			Name:    sheet.Name,
-			Latency: reports.PartnerLatency{Response: reports.NewLatency(m.outcome.Latencies.PartnerResponse[i])},
-			Ledger:  reports.PartnerLedger{Intents: sheet.Intents, Attempts: sheet.Attempts},
-			Drops:   map[string]int64{},
-		}
-		if i < len(m.outcome.QueueDepth) {
-			depth := int64(m.outcome.QueueDepth[i])
-			partner.QueueDepth = &depth
-		}
-		if m.sheet != nil {
-			partner.Ledger.Fates = fatesOf(&sheet.Fates)
-			partner.Drops = dropsOf(&m.sheet.Partners[i])
-		}
-		list = append(list, partner)
-	}
-	return list
-}
-
-func dropsOf(p *audit.PartnerSheet) map[string]int64 {
-	drops := map[string]int64{}
-	for reason, n := range p.Drops {
-		if n > 0 {
-			drops[intent.Reason(reason).String()] = n
-		}
-	}
-	return drops
-}
-
 func fatesOf(f *audit.Fates) reports.Fates {
 	return reports.NewFates(f.Recorded, f.RecordedUnacked, f.LostAfterAck, f.LostAtPartner, f.Rejected, f.ForgedAccepted)
 }
@@ -178,16 +150,8 @@ func judged(ledger *reports.Ledger, s *audit.Sheet) {
 			ledger.Verdicts[intent.Verdict(verdict).String()] = n
 		}
 	}
-	ledger.Money = []reports.Money{}
-	ledger.AmountsOverflowed = false
-	for _, m := range s.Money {
-		ledger.AmountsOverflowed = ledger.AmountsOverflowed || m.Overflowed
-		ledger.Money = append(ledger.Money, reports.Money{
-			Currency: m.Currency.String(), PartnerCount: m.PartnerCount, RecordedCount: m.RecordedCount, MissingCount: m.MissingCount,
-			SurplusCount: m.SurplusCount, LeftOutCount: m.LeftOutCount, PartnerMicros: int64(m.PartnerMicros), RecordedMicros: int64(m.RecordedMicros),
-			MissingMicros: int64(m.MissingMicros), SurplusMicros: int64(m.SurplusMicros), LeftOutMicros: int64(m.LeftOutMicros),
-		})
-	}
+	ledger.Money, ledger.AmountsOverflowed = moneyOf(s.Money)
+	ledger.LostMoney = lostMoneyOf(s.LostMoney)
 	ledger.DiscrepancyRate = reports.DiscrepancyRate(ledger.Money)
 	ledger.Worst = worstOf(s)
 }
@@ -223,7 +187,7 @@ func capsOf(sheet *audit.Sheet, routed bool, pollNs int64) *reports.Caps {
 	caps := &reports.Caps{Offers: len(sheet.Caps), RouterPollUs: float64(pollNs) / 1e3}
 	visible := hist.New()
 	var trafficSum, trafficMax float64
-	var undershoot int64
+	var undershoot, watched int64
 	for i := range sheet.Caps {
 		w := &sheet.Caps[i]
 		billed := w.BilledOvershoot()
@@ -232,6 +196,10 @@ func capsOf(sheet *audit.Sheet, routed bool, pollNs int64) *reports.Caps {
 			caps.BilledOvershootMax, caps.BilledOvershootMaxPct = billed, pct
 		}
 		undershoot += w.Undershoot()
+		if w.Unwatched {
+			continue // nothing is known of its traffic
+		}
+		watched++
 		traffic := percentOf(w.TrafficOvershoot(), w.Cap)
 		trafficSum += traffic
 		trafficMax = max(trafficMax, traffic)
@@ -243,8 +211,10 @@ func capsOf(sheet *audit.Sheet, routed bool, pollNs int64) *reports.Caps {
 		return caps
 	}
 	caps.Undershoot = &undershoot
-	mean := trafficSum / float64(caps.Offers)
-	caps.TrafficOvershootMeanPct, caps.TrafficOvershootMaxPct = &mean, &trafficMax
+	if watched > 0 {
+		mean := trafficSum / float64(watched)
+		caps.TrafficOvershootMeanPct, caps.TrafficOvershootMaxPct = &mean, &trafficMax
+	}
 	if ns, ok := visible.Percentile(95); ok {
 		caps.VisibleP95Us = usOrNull(ns)
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,6 +22,8 @@ func TestCapsOf(t *testing.T) {
 		{Cap: 100, Billable: 110, OverCap: 5, BeforeClosing: 115, VisibleNs: 20e6},
 		{Cap: 50, Billable: 45, OverCap: 3, BeforeClosing: 48, VisibleNs: -1},
 	}}
+	later := audit.CapWindow{Cap: 10, Billable: 12, Unwatched: true, VisibleNs: -1}
+	windows := &audit.Sheet{Caps: append(slices.Clone(sheet.Caps), later)}
 	for name, c := range map[string]struct {
 		sheet  *audit.Sheet
 		routed bool
@@ -30,6 +33,8 @@ func TestCapsOf(t *testing.T) {
 		"no capped offers": {&audit.Sheet{}, true, "none"},
 		"no router":        {sheet, false, "offers 2 billed 10 max 10 (10 %)"},
 		"a router":         {sheet, true, "offers 2 billed 10 max 10 (10 %) under 3 traffic mean 7.5 max 15 visible 20000"},
+		"a later window":   {windows, true, "offers 3 billed 12 max 2 (20 %) under 3 traffic mean 7.5 max 15 visible 20000"},
+		"nothing watched":  {&audit.Sheet{Caps: []audit.CapWindow{later}}, true, "offers 1 billed 2 max 2 (20 %) under 0"},
 	} {
 		if got := capsText(capsOf(c.sheet, c.routed, 20e6)); got != c.want {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
@@ -98,15 +103,16 @@ func TestRates(t *testing.T) {
 	for name, c := range map[string]struct {
 		outcome           loadgen.Outcome
 		acked             int64
-		lastDue           time.Duration
+		lastDue, lastAck  time.Duration
 		offered, achieved float64
 	}{
-		"whole":       {loadgen.Outcome{Intents: 1000, Duration: 9990 * time.Millisecond}, 900, 9990 * time.Millisecond, 100, 90},
-		"with a tail": {loadgen.Outcome{Intents: 1000, Duration: 20 * time.Second}, 900, 9990 * time.Millisecond, 100, 45},
-		"interrupted": {loadgen.Outcome{Intents: 300, Duration: 4 * time.Second, Interrupted: true}, 300, 3 * time.Second, 100, 75},
-		"at once":     {loadgen.Outcome{Interrupted: true}, 0, 0, 0, 0},
+		"whole":       {loadgen.Outcome{Intents: 1000, Duration: 9990 * time.Millisecond}, 900, 9990 * time.Millisecond, 9995 * time.Millisecond, 100, 90},
+		"with a tail": {loadgen.Outcome{Intents: 1000, Duration: 20 * time.Second}, 900, 9990 * time.Millisecond, 20 * time.Second, 100, 45},
+		"who waits":   {loadgen.Outcome{Intents: 1000, Duration: 3600 * time.Second}, 900, 9990 * time.Millisecond, 9995 * time.Millisecond, 100, 90},
+		"interrupted": {loadgen.Outcome{Intents: 300, Duration: 4 * time.Second, Interrupted: true}, 300, 3 * time.Second, 4 * time.Second, 100, 75},
+		"at once":     {loadgen.Outcome{Interrupted: true}, 0, 0, 0, 0, 0},
 	} {
-		m := &measurement{outcome: &c.outcome, acked: c.acked, lastDue: c.lastDue}
+		m := &measurement{outcome: &c.outcome, acked: c.acked, lastDue: c.lastDue, lastAck: c.lastAck}
 		if offered, achieved := p.rates(m); offered != c.offered || achieved != c.achieved {
 			t.Errorf("%s: offered %v/s, achieved %v/s", name, offered, achieved)
 		}
@@ -117,7 +123,8 @@ func TestManifest(t *testing.T) {
 	clicks := file(t, "clicks.txt", "a\nb\n")
 	p := planOf(t, "--clicks", clicks, "--rate", "2", "--duration", "1s", "--seed", "9")
 	m := &measurement{runNumber: 4, outcome: &loadgen.Outcome{Start: now, Attempts: loadgen.Attempts{Total: 7}},
-		caps:  &loadgen.CapObservation{ClosedSeenNs: []int64{5, audit.NeverClosed}, PollPeriod: hist.New()},
+		caps: &loadgen.CapObservation{ClosedSeenNs: []int64{5, audit.NeverClosed}, PollPeriod: hist.New(),
+			Closings: []audit.Closing{{Offer: 1, Window: "w", ClosedNs: 5}}},
 		clock: clockState{known: true, offset: loadgen.ClockOffset{AddNs: -3}}}
 	dir := t.TempDir()
 	if err := saveManifest(dir, p, m); err != nil {
@@ -135,6 +142,7 @@ func TestManifest(t *testing.T) {
 	config := got.auditConfig(generator, nil)
 	if spec.Seed != 9 || spec.RunNumber != 4 || spec.Clicks.Len() != 2 || config.ClockOffsetNs != -3 || !config.ClockKnown ||
 		config.StartUnixNs != now.UnixNano() || !reflect.DeepEqual(config.ClosedSeenNs, m.caps.ClosedSeenNs) ||
+		!reflect.DeepEqual(config.Closings, m.caps.Closings) ||
 		!reflect.DeepEqual(config.Carries, p.carries()) || got.Attempts != 7 {
 		t.Errorf("%+v", got)
 	}

@@ -29,6 +29,8 @@ func checkFile(file string) (kind string, err error) {
 		_, err = refserver.LoadVariant(path)
 	case "partner":
 		_, err = profiles.LoadPartner(path)
+	case "network":
+		_, err = profiles.LoadNetwork(path)
 	default:
 		_, err = profiles.Load(path)
 	}
@@ -62,7 +64,7 @@ func kindOf(file string) (string, error) {
 		return "scenario", nil
 	}
 	for _, sign := range [][2]string{{"arrivals", "scenario"}, {"offers", "scenario"}, {"front", "variant"}, {"caps", "variant"},
-		{"template", "partner"}, {"retries", "partner"}} {
+		{"template", "partner"}, {"retries", "partner"}, {"rtt", "network"}} {
 		if _, ok := keys[sign[0]]; ok {
 			return sign[1], nil
 		}

@@ -198,6 +198,7 @@ func compare(ctx context.Context, f *compareFlags, stdout, stderr io.Writer) err
 	if err := p.check(uint32(f.rounds)); err != nil {
 		return err
 	}
+	f.settings.disturb.scaleTimes(&f.traffic, p.scenario.TimeScale)
 	dir, err := openOut(f.out)
 	if err != nil {
 		return err
@@ -315,6 +316,9 @@ func (c *comparison) print(result reports.Result) error {
 	fmt.Fprint(c.stdout, reports.Table(result.Variants))
 	fmt.Fprintln(c.stdout)
 	fmt.Fprint(c.stdout, reports.WrapSentence(result.Comparison...))
+	if len(result.Expectations) > 0 {
+		fmt.Fprint(c.stdout, "\n"+reports.Expectations(result.Expectations))
+	}
 	fmt.Fprintf(c.stdout, "\n%s\n", c.plan.provenance(&result))
 	if result.Interrupted {
 		fmt.Fprintln(c.stdout, "interrupted: what was not complete by then is left out")
@@ -324,5 +328,5 @@ func (c *comparison) print(result reports.Result) error {
 			return untrusted(&v)
 		}
 	}
-	return nil
+	return failed(result.Expectations)
 }

@@ -35,6 +35,19 @@ type disturbances struct {
 	crash     *crashFault
 }
 
+// maxServerScale keeps the 5 minutes of an edge's Redis at 5 s when a scenario
+// compresses a month: a shorter life would lose what is merely under way.
+const maxServerScale = 60
+
+// scaleTimes takes the time scale of the traffic; one that was asked for by a
+// flag is the server's too.
+func (d *disturbances) scaleTimes(t *traffic, scale float64) {
+	d.timeScale = scale
+	if !t.given("time-scale") {
+		d.timeScale = min(scale, maxServerScale)
+	}
+}
+
 // plannedFault is a fault with its time since the start of the run.
 type plannedFault struct {
 	at time.Duration
@@ -48,15 +61,21 @@ type crashFault struct {
 	point string // "answered-not-buffered#137"
 }
 
+// registerServer registers what a server alone understands, too.
 func (d *disturbances) registerServer(flags *pflag.FlagSet) {
-	flags.StringVar(&d.udpLoss, "udp-loss", "", "share of the datagrams to central that vanish (`P%`), such as 0.001%")
-	flags.StringVar(&d.udpDrop, "udp-drop", "", "`LIST` of the datagrams to central that vanish, counted from 1: 3,17,40-45")
-	flags.DurationVar(&d.bufferFor, "buffer-for", refserver.DefaultBufferFor, fmt.Sprintf("how long an edge's lane holds %d postbacks/s that nobody takes; when it is full, the edge answers 503", refserver.BufferRatePerS))
+	d.registerPath(flags)
 	flags.Float64Var(&d.timeScale, "time-scale", 1, "divide times to live by `K`: 60 makes the 5 minutes of an edge's Redis 5 s")
 }
 
+func (d *disturbances) registerPath(flags *pflag.FlagSet) {
+	flags.StringVar(&d.udpLoss, "udp-loss", "", "share of the datagrams to central that vanish (`P%`), such as 0.001%")
+	flags.StringVar(&d.udpDrop, "udp-drop", "", "`LIST` of the datagrams to central that vanish, counted from 1: 3,17,40-45")
+	flags.DurationVar(&d.bufferFor, "buffer-for", refserver.DefaultBufferFor, fmt.Sprintf("how long an edge's lane holds %d postbacks/s that nobody takes; when it is full, the edge answers 503", refserver.BufferRatePerS))
+}
+
 func (d *disturbances) register(flags *pflag.FlagSet) {
-	d.registerServer(flags)
+	d.registerPath(flags)
+	d.timeScale = 1 // the scenario's, later
 	flags.StringVar(&d.chaos, "chaos", "", "`LIST` of faults of the server: kill:ROLE[/N]@T[+DOWN], stop:ROLE[/N]@T+FOR, crash:ROLE[/N]:POINT#NTH;\nsuch as kill:collector@2s+1s")
 }
 

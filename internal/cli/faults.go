@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,10 +13,11 @@ import (
 	"time"
 
 	"github.com/postbench/postbench/refserver"
+	"github.com/postbench/postbench/refserver/cost"
 	"github.com/postbench/postbench/reports"
 )
 
-// faultsOf are the faults that the composition has processes for, in time.
+// faultsOf are the faults that the composition has processes for.
 func (d *disturbances) faultsOf(c *refserver.Composition) []plannedFault {
 	var list []plannedFault
 	roles := c.Roles()
@@ -24,7 +26,6 @@ func (d *disturbances) faultsOf(c *refserver.Composition) []plannedFault {
 			list = append(list, f)
 		}
 	}
-	slices.SortStableFunc(list, func(a, b plannedFault) int { return int(a.at - b.at) })
 	return list
 }
 
@@ -46,6 +47,7 @@ func (to *target) inject(ctx context.Context, start time.Time) (done injection) 
 	if c := to.crash; c != nil {
 		done.faults = append(done.faults, reports.Fault{Do: "crash", Process: processName(c.role, c.node), Point: c.point})
 	}
+	slices.SortStableFunc(to.faults, func(a, b plannedFault) int { return cmp.Compare(a.at, b.at) })
 	for _, f := range to.faults {
 		timer := time.NewTimer(time.Until(start.Add(f.at)))
 		select {
@@ -60,12 +62,17 @@ func (to *target) inject(ctx context.Context, start time.Time) (done injection) 
 			done.failed = append(done.failed, fmt.Sprintf("%s of %s at %v: %v", f.Do, processName(f.Role, f.Node), f.at, err))
 			continue
 		}
-		done.faults = append(done.faults, reports.Fault{Do: f.Do, Process: processName(f.Role, f.Node), AtNs: atNs, ForNs: f.ForNs})
+		done.faults = append(done.faults, reports.Fault{Do: f.Do, Process: processName(f.Role, f.Node), AtNs: atNs, ForNs: f.ForNs, AddNs: f.AddNs})
 	}
 	return done
 }
 
-func processName(role refserver.Role, node int) string { return fmt.Sprintf("%s/%d", role, node) }
+func processName(role refserver.Role, node int) string {
+	if role == "" {
+		return "server"
+	}
+	return fmt.Sprintf("%s/%d", role, node)
+}
 
 func (to *target) post(ctx context.Context, f *refserver.Fault) error {
 	text, err := json.Marshal(f)
@@ -136,6 +143,28 @@ type pathStep[T any] struct {
 	Restarts int64 `json:"restarts"`
 	CPUNs    int64 `json:"cpu_ns"`
 	Counts   *T    `json:"counts"`
+}
+
+// readStages asks a server of ours what its modelled stages did.
+func (to *target) readStages(ctx context.Context, m *measurement) error {
+	if to.stages == "" {
+		return nil
+	}
+	var stages []cost.StageTruth
+	if err := getJSON(ctx, to.client, to.stages, &stages); err != nil {
+		return err
+	}
+	for _, s := range stages {
+		if s.Count+s.Refused+s.GaveUp == 0 {
+			continue // this architecture has no such stage
+		}
+		c := reports.StageCost{Stage: s.Stage, Requests: s.Count, Refused: s.Refused + s.GaveUp, MaxQueue: s.MaxQueue}
+		if s.Count > 0 {
+			c.WaitMeanUs, c.ServeMeanUs = float64(s.WaitNs)/1e3/float64(s.Count), float64(s.ServedNs)/1e3/float64(s.Count)
+		}
+		m.costs = append(m.costs, c)
+	}
+	return nil
 }
 
 // readPath asks the server what its processes counted.

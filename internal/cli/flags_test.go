@@ -86,7 +86,7 @@ func TestTemplateFor(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		template, err := own.templateFor(habits)
+		template, err := own.templateFor(habits, "p", make([]byte, 32))
 		if err != nil {
 			return "error"
 		}

@@ -10,7 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/postbench/postbench/profiles"
 	"github.com/postbench/postbench/reports"
+	"github.com/postbench/postbench/scenarios"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -149,11 +151,11 @@ func TestCompletion(t *testing.T) {
 		}
 	}
 	for args, want := range map[string]string{
-		"__complete run --scenario ":  "default\nmixed\nplain\nsmoke\n",
+		"__complete run --scenario ":  strings.Join(scenarios.Names(), "\n") + "\n",
 		"__complete run --engine ":    "native\nvegeta\n",
 		"__complete serve --variant ": "edge-redis\nmonolith\nredis-confirmed\nudp-batch\n",
-		"__complete list ":            "variants\nscenarios\nprofiles\npartners\n",
-		"__complete show scenario ":   "default\nmixed\nplain\nsmoke\n",
+		"__complete list ":            "variants\nscenarios\nprofiles\npartners\nnetworks\n",
+		"__complete show network ":    strings.Join(profiles.NetworkNames(), "\n") + "\n",
 		"__complete show scenario x ": "",
 	} {
 		_, stdout, _ := cli(strings.Split(args, " ")...)

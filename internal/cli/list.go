@@ -30,6 +30,7 @@ func shelves() []shelf {
 		{"scenarios", scenarios.Names, aboutScenario, showScenario},
 		{"profiles", profiles.Names, aboutProfile, showProfile},
 		{"partners", profiles.PartnerNames, aboutPartner, showPartner},
+		{"networks", profiles.NetworkNames, aboutNetwork, showNetwork},
 	}
 }
 
@@ -55,7 +56,7 @@ func kindNames() []string {
 func listCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:       "list " + strings.Join(kindNames(), "|"),
-		Short:     "list the variants, scenarios, profiles or partners that come with postbench",
+		Short:     "list the variants, scenarios, profiles, partners or networks that come with postbench",
 		Example:   "  postbench list variants\n  postbench list scenarios",
 		Args:      exactly(strings.Join(kindNames(), "|")),
 		ValidArgs: kindNames(),
@@ -84,7 +85,7 @@ func list(w io.Writer, s shelf) error {
 func showCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "show KIND NAME",
-		Short:   "say in words what a variant, scenario, profile or partner does",
+		Short:   "say in words what a variant, scenario, profile, partner or network does",
 		Example: "  postbench show scenario mixed\n  postbench show variant monolith\n  postbench show partner ./mine.yaml",
 		Args:    exactly("KIND", "NAME"),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
@@ -162,7 +163,10 @@ func aboutProfile(name string) (string, error) {
 
 func showProfile(name string) (string, error) {
 	p, err := profiles.Load(name)
-	return p.Name + ": " + p.About, err
+	if err != nil {
+		return "", err
+	}
+	return p.Describe(), nil
 }
 
 func aboutPartner(name string) (string, error) {
@@ -175,13 +179,26 @@ func showPartner(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return p.Source(), nil
+	return p.Describe(), nil
+}
+
+func aboutNetwork(name string) (string, error) {
+	n, err := profiles.LoadNetwork(name)
+	return n.About, err
+}
+
+func showNetwork(name string) (string, error) {
+	n, err := profiles.LoadNetwork(name)
+	if err != nil {
+		return "", err
+	}
+	return n.Describe(), nil
 }
 
 func checkCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "check FILE…",
-		Short:   "check scenario, partner, profile and variant files without running anything",
+		Short:   "check scenario, partner, profile, network and variant files without running anything",
 		Example: "  postbench check scenarios/mine.yaml\n  postbench check mine/*.yaml",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {

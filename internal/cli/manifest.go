@@ -35,6 +35,7 @@ type manifest struct {
 	ClockKnown    bool            `json:"clock_known"`
 	ClockAddNs    int64           `json:"clock_add_ns"`
 	ClosedSeenNs  []int64         `json:"closed_seen_ns,omitempty"`
+	Closings      []audit.Closing `json:"closings,omitempty"`
 	RouterPollNs  int64           `json:"router_poll_ns,omitempty"` // mean
 	Attempts      int64           `json:"attempts"`
 	AckedAttempts int64           `json:"acked_attempts"`
@@ -46,11 +47,11 @@ func saveManifest(dir string, p *plan, m *measurement) error {
 	spec.RunNumber, spec.Clicks = m.runNumber, nil
 	record := manifest{
 		Schema: manifestSchema, Spec: spec, ClicksFile: p.clicks.path, ClicksSHA256: p.clicks.sha256, Carries: p.carries(),
-		StartUnixNs: m.outcome.Start.UnixNano(), WarmupNs: int64(p.warmup), MaxAttemptNs: int64(p.grace),
+		StartUnixNs: m.outcome.Start.UnixNano(), WarmupNs: int64(p.warmup), MaxAttemptNs: int64(p.patience),
 		ClockKnown: m.clock.known, ClockAddNs: m.clock.offset.AddNs, Attempts: m.outcome.Attempts.Total, AckedAttempts: m.outcome.Attempts.Acked, Invalid: m.doubts.lasting(),
 	}
 	if m.caps != nil {
-		record.ClosedSeenNs, record.RouterPollNs = m.caps.ClosedSeenNs, m.caps.PollPeriod.MeanNs()
+		record.ClosedSeenNs, record.Closings, record.RouterPollNs = m.caps.ClosedSeenNs, m.caps.Closings, m.caps.PollPeriod.MeanNs()
 	}
 	text, err := json.MarshalIndent(record, "", "  ")
 	if err != nil {
@@ -99,7 +100,7 @@ func (m *manifest) generator() (*intent.Generator, error) {
 func (m *manifest) auditConfig(generator *intent.Generator, cells []audit.Cell) audit.Config {
 	return audit.Config{
 		Intents: generator, Cells: cells, Carries: m.Carries, StartUnixNs: m.StartUnixNs, WarmupNs: m.WarmupNs,
-		ClockKnown: m.ClockKnown, ClockOffsetNs: m.ClockAddNs, MaxAttemptNs: m.MaxAttemptNs, ClosedSeenNs: m.ClosedSeenNs,
+		ClockKnown: m.ClockKnown, ClockOffsetNs: m.ClockAddNs, MaxAttemptNs: m.MaxAttemptNs, ClosedSeenNs: m.ClosedSeenNs, Closings: m.Closings,
 	}
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/postbench/postbench/internal/intent"
 	"github.com/postbench/postbench/internal/machine"
+	"github.com/postbench/postbench/internal/netem"
 	"github.com/postbench/postbench/loadgen"
 	"github.com/postbench/postbench/loadgen/audit"
 	"github.com/postbench/postbench/loadgen/transport"
@@ -32,9 +34,11 @@ type target struct {
 	components []reports.Component
 	cpu        func() time.Duration // CPU time of the server; nil or negative = not known
 
-	// Of a server with processes of its own: what they counted, and what is
-	// done to them meanwhile.
-	path   string // URL; "" = it has none
+	// Of a server of ours: what its stages and its processes counted, and what
+	// is done to it meanwhile.
+	edges  bool   // partners reach its nearest edge, not central
+	stages string // URL; "" = not ours
+	path   string // URL; "" = it is one process
 	chaos  string // URL
 	faults []plannedFault
 	crash  *crashFault
@@ -52,6 +56,7 @@ type measurement struct {
 	doubts     doubts
 	acked      int64         // intents of which an attempt was acked
 	lastDue    time.Duration // due time of the last intent that was released
+	lastAck    time.Duration // end of the latest first ack
 	inMemory   bool          // the server's data lay on a file system in memory
 	settled    int64         // rows that came after the ledger had settled
 	caps       *loadgen.CapObservation
@@ -62,6 +67,9 @@ type measurement struct {
 	path       *reports.Path
 	netem      *reports.Netem
 	faults     []reports.Fault
+	ways       *ways
+	truths     []netem.Truth // of the paths that were emulated
+	costs      []reports.StageCost
 }
 
 // hints points at what is more likely a mistake than a finding.
@@ -116,11 +124,16 @@ func (p *plan) measure(ctx context.Context, round uint32, to *target, set *setti
 	if m.clock, err = to.measureClock(ctx, set.bootID); err != nil {
 		return nil, err
 	}
+	if m.ways, err = p.openWays(to.edges, round); err != nil {
+		return nil, err
+	}
+	defer m.ways.close()
 	if err := p.play(ctx, round, generator, state.Cells, to, set, m); err != nil {
 		return nil, err
 	}
+	m.truths = m.ways.truths()
 	p.judge(ctx, generator, state.Cells, to, set, m)
-	if err := to.readPath(context.WithoutCancel(ctx), m); err != nil {
+	if err := cmp.Or(to.readStages(context.WithoutCancel(ctx), m), to.readPath(context.WithoutCancel(ctx), m)); err != nil {
 		m.doubts.server = append(m.doubts.server, "the counts of the server's processes are not known: "+err.Error())
 	}
 	return m, nil
@@ -215,7 +228,7 @@ func (to *target) measureClock(ctx context.Context, bootID string) (clockState, 
 
 // play runs the load and watches the machine meanwhile.
 func (p *plan) play(ctx context.Context, round uint32, generator *intent.Generator, cells []audit.Cell, to *target, set *settings, m *measurement) error {
-	config, err := p.loadConfig(round, generator, cells, to)
+	config, err := p.loadConfig(round, generator, cells, to, m.ways)
 	if err != nil {
 		return err
 	}
@@ -264,6 +277,7 @@ func (p *plan) play(ctx context.Context, round uint32, generator *intent.Generat
 		m.lastDue = max(m.lastDue, time.Duration(cells[i].DueNs))
 		if cells[i].Acked > 0 {
 			m.acked++
+			m.lastAck = max(m.lastAck, time.Duration(cells[i].AckNs))
 		}
 	}
 	return nil
@@ -304,8 +318,8 @@ func engineOf(name string) engine {
 	return loadgen.Run
 }
 
-func (p *plan) loadConfig(round uint32, generator *intent.Generator, cells []audit.Cell, to *target) (*loadgen.Config, error) {
-	partners, err := p.partners(to.connection)
+func (p *plan) loadConfig(round uint32, generator *intent.Generator, cells []audit.Cell, to *target, w *ways) (*loadgen.Config, error) {
+	partners, err := p.partners(&to.connection, w)
 	if err != nil {
 		return nil, err
 	}
@@ -334,6 +348,9 @@ func (p *plan) judge(ctx context.Context, generator *intent.Generator, cells []a
 		return
 	}
 	m.sheet, m.settled = drained.Judge.Sheet(), drained.RowsAfterSettle
+	if n := m.sheet.ChainRowsWithoutEvent; n > 0 {
+		m.doubts.ledger = append(m.doubts.ledger, fmt.Sprintf("%d rows of conversions that changed their status do not say which event they record: give --columns event=…, or a scenario without chains", n))
+	}
 	m.partners = m.sheet.Partners
 	m.doubts.imbalance(imbalances(m.sheet, m.outcome.Attempts.Total, m.outcome.Attempts.Acked, int64(m.outcome.Intents)))
 }
@@ -376,10 +393,10 @@ func imbalances(sheet *audit.Sheet, attempts, acked, intents int64) []string {
 func (p *plan) auditConfig(generator *intent.Generator, cells []audit.Cell, m *measurement) audit.Config {
 	config := audit.Config{
 		Intents: generator, Cells: cells, Carries: p.carries(), StartUnixNs: m.outcome.Start.UnixNano(),
-		WarmupNs: int64(p.warmup), ClockKnown: m.clock.known, ClockOffsetNs: m.clock.offset.AddNs, MaxAttemptNs: int64(p.grace),
+		WarmupNs: int64(p.warmup), ClockKnown: m.clock.known, ClockOffsetNs: m.clock.offset.AddNs, MaxAttemptNs: int64(p.patience),
 	}
 	if m.caps != nil {
-		config.ClosedSeenNs = m.caps.ClosedSeenNs
+		config.ClosedSeenNs, config.Closings = m.caps.ClosedSeenNs, m.caps.Closings
 	}
 	return config
 }

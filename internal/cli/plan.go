@@ -1,18 +1,13 @@
 package cli
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/postbench/postbench/internal/intent"
 	"github.com/postbench/postbench/internal/postback"
-	"github.com/postbench/postbench/loadgen"
 	"github.com/postbench/postbench/loadgen/audit"
 	"github.com/postbench/postbench/loadgen/schedule"
-	"github.com/postbench/postbench/loadgen/transport"
 	"github.com/postbench/postbench/profiles"
 	"github.com/postbench/postbench/scenarios"
 )
@@ -28,13 +23,15 @@ type plan struct {
 	warmup    time.Duration
 	replay    []schedule.Replayed
 	speed     float64
-	atRate    bool // the replayed requests carry no times of their own
-	grace     time.Duration
-	notes     []string // what the user should know before the run
+	atRate    bool          // the replayed requests carry no times of their own
+	grace     time.Duration // how long after the last due time partners go on trying
+	patience  time.Duration // how long after its due time a postback may still be under way
+	notes     []string      // what the user should know before the run
 }
 
 // tailGrace is how long after the last due time a run waits for stragglers,
-// on top of the longest timeout and retry schedule of its partners.
+// on top of the longest timeout and retry schedule of its partners, where the
+// scenario sets no limit of its own.
 const tailGrace = 5 * time.Second
 
 func newPlan(t *traffic, own *ownTemplate, now time.Time) (*plan, error) {
@@ -46,27 +43,15 @@ func newPlan(t *traffic, own *ownTemplate, now time.Time) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &plan{scenario: scenario, profile: profile, warmup: time.Duration(scenario.Warmup)}
-	p.spec = intent.Spec{
-		Seed: t.seed, RunNumber: t.runNumber, EpochUnixS: epoch,
-		Mix: intent.Mix{
-			Duplicates: scenario.Mix.Duplicates, UnknownClicks: scenario.Mix.UnknownClicks, BadSignatures: scenario.Mix.BadSignatures,
-			Malformed: scenario.Mix.Malformed, UnknownPartner: scenario.Mix.UnknownPartner, Leads: scenario.Mix.Leads,
-			DuplicateAfterNs: int64(scenario.Mix.DuplicateAfter),
-		},
-		Offers: offersOf(&scenario),
+	p := &plan{scenario: scenario, profile: profile, warmup: time.Duration(scenario.Warmup), spec: scenario.IntentSpec()}
+	p.spec.Seed, p.spec.RunNumber, p.spec.EpochUnixS = t.seed, t.runNumber, epoch
+	if err := p.setTemplates(own); err != nil {
+		return nil, err
 	}
-	for i := range scenario.Partners {
-		partner := &scenario.Partners[i]
-		p.spec.Partners = append(p.spec.Partners, intent.Partner{Name: partner.Name, Share: partner.Share})
-		template, err := own.templateFor(&partner.Habits)
-		if err != nil {
-			return nil, err
-		}
-		p.templates = append(p.templates, template)
-		p.grace = max(p.grace, patience(&partner.Habits))
+	p.patience = p.longestPatience() + tailGrace
+	if p.grace = time.Duration(scenario.Grace); p.grace == 0 {
+		p.grace = p.patience
 	}
-	p.grace += tailGrace
 	if t.clicks != "" {
 		if p.clicks, err = readClicks(t.clicks, p.spec.Offers); err != nil {
 			return nil, err
@@ -91,7 +76,7 @@ func (p *plan) check(rounds uint32) error {
 		}
 		switch clicks := p.clicks.list; {
 		case n == 0:
-			return fmt.Errorf("%v/s for %v make no postback at all: raise --rate or --duration", p.scenario.Arrivals.RatePerS, p.duration())
+			return fmt.Errorf("%v/s for %v make no postback at all: raise --rate or --duration", p.scenario.MeanRatePerS(), p.duration())
 		case clicks != nil && uint64(clicks.Len()) < n:
 			return fmt.Errorf("%s holds %d click ids, the run needs %d: lower --rate or --duration, or export more", p.clicks.path, clicks.Len(), n)
 		}
@@ -99,28 +84,46 @@ func (p *plan) check(rounds uint32) error {
 	return nil
 }
 
-// patience is how long after its due time a postback of a partner may still
-// be under way.
-func patience(habits *profiles.Partner) time.Duration {
-	total := time.Duration(habits.Timeout)
-	for _, delay := range habits.Retries {
-		total += time.Duration(delay) + time.Duration(habits.Timeout)
+// setTemplates finds out what each partner sends.
+func (p *plan) setTemplates(own *ownTemplate) error {
+	secrets, err := p.generator(0)
+	if err != nil {
+		return err
 	}
-	return total
-}
-
-// offersOf spreads the scenario's offer groups into single offers.
-func offersOf(s *scenarios.Scenario) []intent.Offer {
-	var offers []intent.Offer
-	for _, group := range s.Offers {
-		for _, id := range group.OfferIDs() {
-			offers = append(offers, intent.Offer{
-				ID: id, Share: group.Share / float64(group.Count), Payout: group.Payout, Currency: group.Currency,
-				Cap: group.Cap, AttributionWindowS: int64(time.Duration(group.AttributionWindow) / time.Second),
-			})
+	for i := range p.scenario.Partners {
+		partner := &p.scenario.Partners[i]
+		template, err := own.templateFor(&partner.Habits, partner.Name, secrets.Secret(partner.Name))
+		if err != nil {
+			return err
+		}
+		p.templates = append(p.templates, template)
+		if own.describesPostback() { // then the user's template decides, not the partner's habits
+			spec := &p.spec.Partners[i]
+			spec.Unauthenticated, spec.Anonymous, spec.Unexpanded = true, true, 0
+			spec.NoEvents = !template.Has("event")
 		}
 	}
-	return offers
+	return nil
+}
+
+// longestPatience is how long after its due time a partner may still be at work
+// on a postback, of the most patient partner.
+func (p *plan) longestPatience() time.Duration {
+	longest := time.Duration(0)
+	for i := range p.scenario.Partners {
+		habits := &p.scenario.Partners[i].Habits
+		total := time.Duration(habits.Timeout)
+		for _, delay := range habits.RetryDelays() {
+			total += p.scaled(delay) + time.Duration(habits.Timeout)
+		}
+		longest = max(longest, total)
+	}
+	return longest
+}
+
+// scaled is a time of the partners' schedules in the run's time.
+func (p *plan) scaled(d time.Duration) time.Duration {
+	return time.Duration(float64(d) / max(1, p.scenario.TimeScale))
 }
 
 // generator returns the intents of round number round of this plan.
@@ -135,11 +138,7 @@ func (p *plan) schedule(round uint32) (schedule.Schedule, error) {
 	if p.replay != nil && !p.atRate {
 		return schedule.Replay(p.replay, p.speed)
 	}
-	rate, duration := p.scenario.Arrivals.RatePerS, int64(p.scenario.Duration)
-	if p.scenario.Arrivals.Process == scenarios.ProcessPoisson {
-		return schedule.Poisson(rate, duration, p.spec.Seed^uint64(p.spec.RunNumber+round+1)<<32)
-	}
-	return schedule.Constant(rate, duration)
+	return p.scenario.Arrivals.Schedule(p.duration(), p.spec.Seed^uint64(p.spec.RunNumber+round+1)<<32)
 }
 
 // duration is the length of a round, warm-up included.
@@ -163,71 +162,4 @@ func (p *plan) carries() []audit.Carries {
 			Payout: t.Has("payout"), Currency: t.Has("currency")})
 	}
 	return list
-}
-
-// connection says how partners reach the target.
-type connection struct {
-	origin   string
-	caFile   string
-	insecure bool
-}
-
-// partners returns the senders of a run against an origin.
-func (p *plan) partners(to connection) ([]loadgen.Partner, error) {
-	address, host, useTLS, err := transport.HostPort(to.origin)
-	if err != nil {
-		return nil, fmt.Errorf("target %q: %w", to.origin, err)
-	}
-	var secure *tls.Config
-	if useTLS {
-		if secure, err = to.tlsConfig(); err != nil {
-			return nil, err
-		}
-		secure.ServerName = hostOnly(host)
-	}
-	var list []loadgen.Partner
-	for i := range p.scenario.Partners {
-		habits := &p.scenario.Partners[i].Habits
-		retry, err := retryPolicy(habits)
-		if err != nil {
-			return nil, err
-		}
-		config := transport.HTTP1Config{Address: address, Host: host, TLS: secure, CloseEach: !habits.KeepAlive, UserAgent: "postbench"}
-		list = append(list, loadgen.Partner{
-			Name: p.scenario.Partners[i].Name, Template: p.templates[i], Connections: habits.Connections,
-			Timeout: time.Duration(habits.Timeout), Queue: habits.Queue, Retry: retry,
-			NewSender: func() loadgen.Sender { return transport.NewHTTP1(config) }, Origin: to.origin, TLS: secure, CloseEach: !habits.KeepAlive,
-		})
-	}
-	return list, nil
-}
-
-func retryPolicy(habits *profiles.Partner) (intent.RetryPolicy, error) {
-	var policy intent.RetryPolicy
-	for _, delay := range habits.Retries {
-		policy.DelaysNs = append(policy.DelaysNs, int64(delay))
-	}
-	for _, rule := range habits.RetryOn {
-		if err := policy.Set(intent.RetryRule(rule)); err != nil {
-			return policy, fmt.Errorf("partner profile %s: %w", habits.Name, err)
-		}
-	}
-	return policy, nil
-}
-
-// tlsConfig says which certificates are believed.
-func (c connection) tlsConfig() (*tls.Config, error) {
-	config := &tls.Config{InsecureSkipVerify: c.insecure, ClientSessionCache: tls.NewLRUClientSessionCache(0)}
-	if c.caFile == "" {
-		return config, nil
-	}
-	pem, err := os.ReadFile(c.caFile)
-	if err != nil {
-		return nil, fmt.Errorf("--ca: %w", err)
-	}
-	config.RootCAs = x509.NewCertPool()
-	if !config.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("--ca: no PEM certificate in %s", c.caFile)
-	}
-	return config, nil
 }

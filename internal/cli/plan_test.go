@@ -68,7 +68,12 @@ func TestFlagsOverTheScenario(t *testing.T) {
 
 func TestPartnerFlagReplacesAllHabits(t *testing.T) {
 	p := planOf(t, "--scenario", "smoke", "--partner", "patient")
-	partners, err := p.partners(connection{origin: "http://127.0.0.1:80"})
+	paths, err := p.openWays(false, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer paths.close()
+	partners, err := p.partners(&connection{origin: "http://127.0.0.1:80"}, paths)
 	if err != nil {
 		t.Fatal(err)
 	}

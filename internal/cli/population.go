@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"time"
@@ -18,12 +19,46 @@ func populationCommands() []*cobra.Command {
 			"click_id,offer_id,clicked_unix_s",
 			func(g *intent.Generator, n uint64, w io.Writer) error { return g.WriteClicks(w, n) }),
 		populationCommand("offers", "write a scenario's offers with their caps",
-			"offer_id,cap,payout,currency,attribution_window_s (cap and window 0: none)",
+			"offer_id,cap,payout,currency,attribution_window_s,cap_window_s (0: no cap, no\nwindow, a cap that never resets)",
 			func(g *intent.Generator, _ uint64, w io.Writer) error { return g.WriteOffers(w) }),
 		populationCommand("keys", "write the signing keys of a scenario's partners",
 			"kid,secret_hex",
 			func(g *intent.Generator, _ uint64, w io.Writer) error { return g.WriteKeys(w) }),
+		partnersCommand(),
 	}
+}
+
+// partnersCommand prints what serve --partners reads.
+func partnersCommand() *cobra.Command {
+	t := &traffic{}
+	command := &cobra.Command{
+		Use:   "partners --scenario S",
+		Short: "write how a scenario's partners write their postbacks, for serve --partners",
+		Long: `Write how a scenario's partners write their postbacks: path, parameters, words for
+events, authentication with its secret, and the answers that they want to read.
+It is JSON for "serve --partners"; a server of your own needs the same facts.
+Partners with the templates plain and signed are not in it: every server that
+keeps the contract reads those. Secrets are made from --seed.`,
+		Example: `  postbench partners --scenario mixed > partners.json
+  postbench serve --variant monolith --data ./data --partners partners.json`,
+		Args: noArguments,
+		RunE: func(command *cobra.Command, _ []string) error {
+			p, err := newPlan(t, nil, time.Now())
+			if err != nil {
+				return err
+			}
+			dialects, err := p.dialects()
+			if err != nil {
+				return err
+			}
+			encoder := json.NewEncoder(command.OutOrStdout())
+			encoder.SetEscapeHTML(false) // targets hold "&"
+			encoder.SetIndent("", "  ")
+			return encoder.Encode(dialects)
+		},
+	}
+	t.register(command.Flags(), "")
+	return command
 }
 
 func populationCommand(name, short, columns string, write func(*intent.Generator, uint64, io.Writer) error) *cobra.Command {

@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/postbench/postbench/internal/machine"
+	"github.com/postbench/postbench/internal/postback"
 	"github.com/postbench/postbench/refserver"
+	"github.com/postbench/postbench/refserver/cost"
 )
 
 // measureAt measures the composition in a server of its own, or the target
@@ -25,10 +28,15 @@ func measureAt(ctx context.Context, p *plan, round uint32, c *refserver.Composit
 	if c == nil {
 		return p.measure(ctx, round, to, set, statePath)
 	}
-	s, own, err := startServer(ctx, *c, scratch, set, p.spec.Seed)
+	extras, err := p.serverExtras(c)
 	if err != nil {
 		return nil, err
 	}
+	s, own, err := startServer(ctx, *c, scratch, set, p.spec.Seed, extras)
+	if err != nil {
+		return nil, err
+	}
+	own.faults = append(own.faults, p.slowPhase()...)
 	m, err := p.measure(ctx, round, own, set, statePath)
 	if m != nil {
 		m.inMemory = machine.InMemory(scratch)
@@ -42,6 +50,50 @@ func measureAt(ctx context.Context, p *plan, round uint32, c *refserver.Composit
 	}
 	m.doubts.server = append(m.doubts.server, stopErr.Error())
 	return m, nil
+}
+
+// serverExtras are what the profile and the partners ask of a server of ours.
+func (p *plan) serverExtras(c *refserver.Composition) (serverExtras, error) {
+	extras := serverExtras{TLS: p.profile.TLS}
+	var err error
+	if extras.Dialects, err = p.dialects(); err != nil {
+		return extras, err
+	}
+	for _, s := range p.profile.Stages {
+		extras.Costs = append(extras.Costs, cost.Spec{Stage: s.Name, Workers: s.Workers, Queue: s.Queue, Points: s.Time.Points()})
+	}
+	if p.profile.Uplink != "" && c.Uplink != refserver.None {
+		uplink := p.profile.UplinkNetwork.Spec()
+		extras.Uplink = &uplink
+	}
+	return extras, nil
+}
+
+// dialects are what a server must know of the partners that write in their own
+// way.
+func (p *plan) dialects() ([]postback.Dialect, error) {
+	secrets, err := p.generator(0)
+	if err != nil {
+		return nil, err
+	}
+	list := []postback.Dialect{}
+	for i := range p.scenario.Partners {
+		partner := &p.scenario.Partners[i]
+		if dialect, ok := partner.Habits.Dialect(partner.Name, secrets.Secret(partner.Name)); ok {
+			list = append(list, dialect)
+		}
+	}
+	return list, nil
+}
+
+// slowPhase is the scenario's: a fault of the reference server.
+func (p *plan) slowPhase() []plannedFault {
+	slow := p.scenario.ServerSlow
+	if slow == nil {
+		return nil
+	}
+	return []plannedFault{{at: time.Duration(slow.At),
+		Fault: refserver.Fault{Do: refserver.FaultSlow, AddNs: int64(slow.Add), ForNs: int64(slow.For)}}}
 }
 
 // durability is what an ack of the composition promised in this measurement: a

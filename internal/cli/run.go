@@ -118,6 +118,9 @@ func run(ctx context.Context, f *runFlags, stdout, stderr io.Writer) error {
 	}
 	result.Interrupted = ctx.Err() != nil
 	fmt.Fprint(stdout, reports.Summary(result.Variants[0]))
+	if len(result.Expectations) > 0 {
+		fmt.Fprint(stdout, "\n"+reports.Expectations(result.Expectations))
+	}
 	if result.Interrupted {
 		fmt.Fprint(stdout, noteCutShort(m.outcome.Duration))
 	}
@@ -131,7 +134,7 @@ func run(ctx context.Context, f *runFlags, stdout, stderr io.Writer) error {
 	if !result.Variants[0].Validity.Valid() {
 		return untrusted(&result.Variants[0])
 	}
-	return nil
+	return failed(result.Expectations)
 }
 
 // prepare checks all input and changes nothing. The composition is nil for a
@@ -148,6 +151,7 @@ func (f *runFlags) prepare() (*plan, *target, *refserver.Composition, error) {
 	if err := f.replay.load(p, &f.traffic); err != nil {
 		return nil, nil, nil, err
 	}
+	f.settings.disturb.scaleTimes(&f.traffic, p.scenario.TimeScale)
 	if f.variant != "" {
 		c, err := refserver.LoadVariant(f.variant)
 		if err == nil {
@@ -181,7 +185,7 @@ func (f *runFlags) check() error {
 			return fmt.Errorf("--%s describes a server of your own; --variant starts one that is known: leave it out", flag)
 		}
 	}
-	for _, flag := range []string{"udp-loss", "udp-drop", "buffer-for", "time-scale", "chaos"} {
+	for _, flag := range []string{"udp-loss", "udp-drop", "buffer-for", "chaos"} {
 		if f.variant == "" && f.traffic.given(flag) {
 			return fmt.Errorf("--%s is done to a server that postbench starts: give --variant instead of --target", flag)
 		}

@@ -25,19 +25,26 @@ type serveFlags struct {
 	seed                              uint64
 	crash                             string
 	roleFile                          string
+	partners, costs, uplink           string // files
+	tlsCert, tlsKey                   string // files
 }
 
-// adminName is how a server announces its second address.
-const adminName = "admin"
+// adminName and tlsName are how a server announces its further addresses.
+const (
+	adminName = "admin"
+	tlsName   = "tls"
+)
 
-func serveCommand() *cobra.Command {
-	f := &serveFlags{}
+func serveCommand() *cobra.Command { return serveCommandOf(&serveFlags{}) }
+
+func serveCommandOf(f *serveFlags) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "serve --variant V",
 		Short: "run a reference server for use with other tools",
 		Long: `Runs a reference server until it gets SIGINT or SIGTERM; then it answers what
 it has accepted, writes it down and ends. It takes postbacks at /pb (unsigned)
-and /pb/signed, and serves /ledger, /offers/{offer_id}/cap, /clock,
+and /pb/signed, and below /p/ those of the --partners that write theirs in their
+own way ("postbench partners --scenario S" prints such a file); it serves /ledger, /offers/{offer_id}/cap, /clock,
 /components and /population/{offers,keys,clicks}.
 
 Variants with edges run one process a role, each started again when it dies.
@@ -53,6 +60,10 @@ drained at the next start.`,
       --populate http://127.0.0.1:8080/population \
       --ledger http://127.0.0.1:8080/ledger --caps http://127.0.0.1:8080
 
+  # partners' own dialects, over TLS too; the address is printed
+  postbench serve --variant monolith --data ./data --partners partners.json \
+      --tls-cert server.pem --tls-key server.key
+
   # two edges behind one address, one datagram in a thousand lost
   postbench serve --variant ./two-edges.yaml --data ./data --udp-loss 0.1%`,
 		Args: noArguments,
@@ -63,16 +74,21 @@ drained at the next start.`,
 	flags := command.Flags()
 	flags.StringVar(&f.variant, "variant", "", "architecture: `NAME` of a preset or path of a YAML file (see: list variants)")
 	flags.StringVar(&f.addr, "addr", "127.0.0.1:8080", "`HOST:PORT` to listen on; port 0 takes a free one")
-	flags.StringVar(&f.admin, "admin", "127.0.0.1:0", "`HOST:PORT` of a variant with edges where /ledger and the like answer even while no edge lives")
+	flags.StringVar(&f.admin, "admin", "127.0.0.1:0", "`HOST:PORT` where /ledger and the like answer even while no edge lives, and /stages and /chaos")
 	flags.StringVar(&f.data, "data", "", "`DIR` for everything that must survive a restart")
 	flags.StringVar(&f.lanes, "lanes", "", "`DIR` of the shared-memory lanes (default: below --data; one in /dev/shm is faster and dies with the machine)")
 	flags.BoolVar(&f.signedOnly, "signed-only", false, "refuse unsigned postbacks")
+	flags.StringVar(&f.partners, "partners", "", "JSON `FILE` of the partners that write their postbacks in their own way")
+	flags.StringVar(&f.tlsCert, "tls-cert", "", "PEM `FILE` of a certificate: also listen with TLS, on a free port")
+	flags.StringVar(&f.tlsKey, "tls-key", "", "PEM `FILE` of its key")
+	flags.StringVar(&f.costs, "costs", "", "JSON `FILE` of the stages that take time")
+	flags.StringVar(&f.uplink, "uplink", "", "JSON `FILE` of the network path between edges and central")
 	f.disturb.registerServer(flags)
-	flags.Uint64Var(&f.seed, "seed", 1, "seed `N` of what --udp-loss draws")
+	flags.Uint64Var(&f.seed, "seed", 1, "seed `N` of everything that is drawn, as of --udp-loss")
 	flags.BoolVar(&f.asChild, "as-child", false, "announce the address as JSON and end with the parent process")
 	flags.StringVar(&f.crash, "crash", "", "kill a process at a named point: `ROLE/N:POINT#NTH`")
 	flags.StringVar(&f.roleFile, "role-file", "", "play the one role that this `FILE` of a supervisor describes")
-	for _, hidden := range []string{"as-child", "crash", "role-file"} {
+	for _, hidden := range []string{"as-child", "crash", "role-file", "costs", "uplink"} {
 		_ = flags.MarkHidden(hidden)
 	}
 	return command
@@ -126,22 +142,30 @@ func (f *serveFlags) config(log *slog.Logger, stderr io.Writer) (refserver.Confi
 	if err != nil {
 		return refserver.Config{}, fmt.Errorf("find this program: %w", err)
 	}
-	return refserver.Config{
+	config := refserver.Config{
 		Composition: composition, Addr: f.addr, AdminAddr: f.admin, DataDir: f.data, LaneDir: f.lanes, SignedOnly: f.signedOnly,
 		BootID: machine.Read().BootID, Log: log, ChildLog: stderr, TimeScale: f.disturb.timeScale, BufferFor: f.disturb.bufferFor,
 		UDP: netem.Impairment{Loss: f.disturb.lossShare}, UDPDrop: f.disturb.drop, Seed: f.seed, Crash: f.crash,
-		Program: func(roleFile string) (string, []string) { return program, []string{"serve", "--role-file", roleFile} },
-	}, nil
+		Program:     func(roleFile string) (string, []string) { return program, []string{"serve", "--role-file", roleFile} },
+		TLSCertFile: f.tlsCert, TLSKeyFile: f.tlsKey,
+	}
+	return config, cmp.Or(readExtra("partners", f.partners, &config.Dialects),
+		readExtra("costs", f.costs, &config.Costs), readExtra("uplink", f.uplink, &config.Uplink))
 }
 
 func (f *serveFlags) announce(stdout io.Writer, config *refserver.Config, at refserver.Addresses) error {
 	if f.asChild {
-		return proc.AnnounceReady(stdout, at.Front, map[string]string{adminName: at.Admin})
+		also := map[string]string{adminName: at.Admin}
+		if at.TLS != "" {
+			also[tlsName] = at.TLS
+		}
+		return proc.AnnounceReady(stdout, at.Front, also)
 	}
-	admin := ""
-	if at.Admin != at.Front {
-		admin = ", its books also on http://" + at.Admin
+	secure := ""
+	if at.TLS != "" {
+		secure = " and https://" + at.TLS
 	}
-	_, err := fmt.Fprintf(stdout, "%s listens on http://%s%s (data in %s); stop it with Ctrl-C\n", config.Composition.Name, at.Front, admin, f.data)
+	_, err := fmt.Fprintf(stdout, "%s listens on http://%s%s, its books also on http://%s (data in %s); stop it with Ctrl-C\n",
+		config.Composition.Name, at.Front, secure, at.Admin, f.data)
 	return err
 }

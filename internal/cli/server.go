@@ -36,7 +36,7 @@ type server struct {
 
 // startServer runs the composition in a process of its own, with everything
 // that it writes below dir but its lanes, which live in memory.
-func startServer(ctx context.Context, composition refserver.Composition, dir string, set *settings, seed uint64) (*server, *target, error) {
+func startServer(ctx context.Context, composition refserver.Composition, dir string, set *settings, seed uint64, extras serverExtras) (*server, *target, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return nil, nil, fmt.Errorf("find this program: %w", err)
@@ -52,6 +52,11 @@ func startServer(ctx context.Context, composition refserver.Composition, dir str
 	s := &server{}
 	args := []string{"serve", "--variant", file, "--addr", "127.0.0.1:0", "--data", filepath.Join(dir, "data"), "--as-child"}
 	args = append(args, set.disturb.serverArgs(&composition, seed)...)
+	more, roots, err := extras.write(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	args = append(args, more...)
 	if composition.Buffer == refserver.BufferShm {
 		if s.lanes, err = laneDir(); err != nil {
 			return nil, nil, err
@@ -66,6 +71,9 @@ func startServer(ctx context.Context, composition refserver.Composition, dir str
 		return nil, nil, errors.Join(err, s.removeLanes())
 	}
 	to, err := s.target(ctx, &composition, set)
+	if err == nil && extras.TLS {
+		to.tlsOrigin, to.roots = "https://"+s.child.Also(tlsName), roots
+	}
 	if err != nil {
 		return nil, nil, errors.Join(err, s.stop(context.WithoutCancel(ctx)))
 	}
@@ -88,6 +96,7 @@ func (s *server) target(ctx context.Context, composition *refserver.Composition,
 	to := &target{
 		connection: connection{origin: front}, ledger: admin + "/ledger", caps: front, clock: admin + "/clock",
 		populate: admin + "/population", client: newHTTPClient(nil), cpu: s.child.CPUTime,
+		chaos: admin + "/chaos", stages: admin + "/stages",
 	}
 	if err := getJSON(ctx, to.client, admin+"/components", &to.components); err != nil {
 		return nil, fmt.Errorf("ask the server for its components: %w", err)
@@ -100,7 +109,7 @@ func (s *server) target(ctx context.Context, composition *refserver.Composition,
 			}
 			return s.child.CPUTime() + path.cpu()
 		}
-		to.path, to.chaos = admin+"/path", admin+"/chaos"
+		to.path, to.edges = admin+"/path", true
 		to.faults = set.disturb.faultsOf(composition)
 		to.crash = set.disturb.crashOf(composition)
 	}

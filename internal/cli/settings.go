@@ -62,6 +62,10 @@ func (p *plan) result(runs []reports.Variant, set *settings) (reports.Result, er
 		}
 		result.Variants = append(result.Variants, merged)
 	}
+	var err error
+	if result.Expectations, err = p.expectations(result.Variants); err != nil {
+		return result, err
+	}
 	return result, nil
 }
 

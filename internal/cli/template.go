@@ -99,13 +99,24 @@ func (o *ownTemplate) resolveURL() error {
 	return nil
 }
 
-// templateFor returns the template of a partner.
-func (o *ownTemplate) templateFor(habits *profiles.Partner) (postback.Template, error) {
-	if o != nil && o.template != nil {
+// describesPostback reports whether the user's own template is sent instead of
+// the partners'.
+func (o *ownTemplate) describesPostback() bool { return o != nil && o.template != nil }
+
+// templateFor returns what a partner of these habits sends; name and secret
+// are the partner's own.
+func (o *ownTemplate) templateFor(habits *profiles.Partner, name string, secret []byte) (postback.Template, error) {
+	if o.describesPostback() {
 		if habits.Signed() {
 			return *o.template, fmt.Errorf("partner profile %s signs its postbacks; --url sends your own, unsigned: use --partner plain", habits.Name)
 		}
 		return *o.template, nil
+	}
+	if dialect, ok := habits.Dialect(name, secret); ok {
+		if o != nil && o.path != "" {
+			return postback.Template{}, fmt.Errorf("partner profile %s has a path of its own: give --target %s without a path", habits.Name, o.origin)
+		}
+		return dialect.Template()
 	}
 	template := postback.PlainTemplate()
 	if habits.Signed() {

@@ -28,6 +28,7 @@ type traffic struct {
 	runNumber uint32
 	epoch     int64
 	clicks    string
+	timeScale float64
 
 	// given says whether a flag was given at all: 0 is a value too.
 	given func(flag string) bool
@@ -47,6 +48,7 @@ func (t *traffic) register(flags *pflag.FlagSet, defaultScenario string) {
 	flags.Uint32Var(&t.runNumber, "run-number", 0, "number `N` of this run; a server must see each number only once")
 	flags.Int64Var(&t.epoch, "epoch", 0, "`UNIX_S` that signatures and clicks count from (default: now)")
 	flags.StringVar(&t.clicks, "clicks", "", "`FILE` of your own click ids, one a line, or CSV with click_id,offer_id (offers of the scenario)")
+	flags.Float64Var(&t.timeScale, "time-scale", 1, "divide retry schedules, DNS lifetimes, attribution windows and times to live by `K`, instead of the scenario's;\nnever a timeout or a measured latency")
 	t.given = flags.Changed
 }
 
@@ -62,11 +64,14 @@ func (t *traffic) load() (scenarios.Scenario, profiles.Profile, error) {
 			return scenario, profile, err
 		}
 	}
-	if t.given("rate") {
-		scenario.Arrivals.RatePerS = t.ratePerS
-	}
 	if t.given("duration") {
 		scenario.Duration = strictyaml.Duration(t.duration)
+	}
+	if t.given("rate") {
+		scenario.Arrivals = scenario.Arrivals.WithMeanRate(t.ratePerS, time.Duration(scenario.Duration))
+	}
+	if t.given("time-scale") {
+		scenario.TimeScale = t.timeScale
 	}
 	if t.given("warmup") && !t.recorded {
 		scenario.Warmup = strictyaml.Duration(t.warmup)

@@ -161,16 +161,10 @@ func (t *clickTable) find(id []byte) (position uint64, ok bool) {
 	return uint64(n - 1), n > 0
 }
 
-func (g *Generator) ownClick(index uint64, it *Intent) {
-	clicks := g.spec.Clicks
-	id, offer := clicks.Click(int(index % uint64(clicks.Len())))
-	it.ClickID = id
-	if offer >= 0 {
-		it.Offer = offer
-	}
-	if it.Kind == UnknownClick {
-		it.ClickID = g.clickIDs.Append(it.clickBuffer[:0], g.spec.RunNumber, index)
-	}
+// ownClick is the user's click of an intent; offer is -1 where the list does
+// not say.
+func (g *Generator) ownClick(index uint64) (clickID []byte, offer int) {
+	return g.spec.Clicks.Click(int(index % uint64(g.spec.Clicks.Len())))
 }
 
 func (g *Generator) findOwnClick(clickID, txID []byte) (uint64, Owner) {

@@ -94,6 +94,7 @@ func TestAdmissible(t *testing.T) {
 		{"bad signature", BadSignature, neither, postback.EventSale, 1, inTime, ""},
 		{"malformed", Malformed, both, postback.EventSale, 1, straddles, ""},
 		{"unknown partner", UnknownPartner, both, postback.EventRefund, 0, inTime, ""},
+		{"unexpanded macro", UnexpandedMacro, neither, postback.EventSale, 1, inTime, ""},
 	} {
 		it := Intent{Index: index, Kind: c.kind, Offer: c.offer, Event: c.event, Payout: c.payout}
 		if got := g.Admissible(&it, c.when.first, c.when.last).String(); got != c.want {
@@ -119,7 +120,7 @@ func TestAdmissibleOfOwnClicks(t *testing.T) {
 
 func TestKinds(t *testing.T) {
 	for kind, want := range map[Kind]string{Legitimate: "legitimate", UnknownClick: "unknown_click", BadSignature: "bad_signature",
-		Malformed: "malformed", UnknownPartner: "unknown_partner", kinds: "invalid"} {
+		Malformed: "malformed", UnknownPartner: "unknown_partner", UnexpandedMacro: "unexpanded_macro", kinds: "invalid"} {
 		if kind.String() != want {
 			t.Errorf("%d is %q, want %q", kind, kind, want)
 		}

@@ -18,21 +18,28 @@ type Offer struct {
 	// AttributionWindowS is how long after the click a conversion still
 	// counts, in seconds; 0 = for ever.
 	AttributionWindowS int64
-}
-
-// Mix gives the share of all intents that are something else than a plain
-// paying sale. Shares are in [0,1].
-type Mix struct {
-	Duplicates, UnknownClicks, BadSignatures, Malformed, UnknownPartner, Leads float64
-	// DuplicateAfterNs is the mean delay of a deliberate duplicate in ns; the
-	// delays are exponential, at most ten times the mean.
-	DuplicateAfterNs int64
+	// CapWindowS is how long a cap counts before it counts anew, in seconds:
+	// windows follow each other from the Unix epoch, a day from midnight UTC. 0
+	// = the whole life.
+	CapWindowS int64
 }
 
 // Partner is what an intent needs to know of its sender.
 type Partner struct {
 	Name  string
 	Share float64 // weight among the partners
+	// Unauthenticated partners sign nothing: BadSignature does not apply.
+	Unauthenticated bool
+	// Anonymous partners' requests do not say whose they are: UnknownPartner
+	// does not apply.
+	Anonymous bool
+	// NoEvents partners do not say the event: chains do not apply, their steps
+	// could not be told apart.
+	NoEvents bool
+	// Unexpanded is the share of its intents whose payout macro is sent as it
+	// is written, later steps of chains left out: kind UnexpandedMacro. Only for
+	// partners whose requests carry the payout.
+	Unexpanded float64
 }
 
 // Clicks is a list of the user's own click ids, used in order: intent i uses
@@ -55,6 +62,9 @@ type Spec struct {
 	Offers     []Offer
 	Mix        Mix
 	Clicks     Clicks // nil: click ids are made from seed, run number and index
+	// TimeScale compresses the ages of clicks, as the caller has compressed the
+	// offers' attribution windows; 1 or less leaves them as they are.
+	TimeScale float64
 }
 
 // Generator makes intents. It is immutable and safe for concurrent use.
@@ -66,18 +76,13 @@ type Generator struct {
 	partners   []float64
 	offers     []float64
 	kindShares [kinds]float64
+	chains     []float64 // chance of each chain where one may begin
+	late       float64   // chance of being late where that is possible
 	clickSlots clickTable
 }
 
 // ErrSpec is wrapped by every error of New.
 var ErrSpec = errors.New("cannot make intents")
-
-const (
-	// maxDuplicateAfterNs keeps ten times the mean delay far from overflow.
-	maxDuplicateAfterNs = 3_600_000_000_000
-	// shareTolerance is how far shares may pass 1 by rounding.
-	shareTolerance = 1e-9
-)
 
 // New checks the spec and returns its generator.
 func New(spec Spec) (*Generator, error) {
@@ -115,8 +120,8 @@ func (g *Generator) setOffers() (err error) {
 		switch {
 		case ids[o.ID]:
 			return fmt.Errorf("offer %q is there twice", o.ID)
-		case o.Cap < 0 || o.AttributionWindowS < 0:
-			return fmt.Errorf("offer %q: cap %d and attribution window %d s must not be negative", o.ID, o.Cap, o.AttributionWindowS)
+		case o.Cap < 0 || o.AttributionWindowS < 0 || o.CapWindowS < 0:
+			return fmt.Errorf("offer %q: cap %d, attribution window %d s and cap window %d s must not be negative", o.ID, o.Cap, o.AttributionWindowS, o.CapWindowS)
 		}
 		ids[o.ID] = true
 	}
@@ -139,28 +144,6 @@ func weights(what string, shares []float64) ([]float64, error) {
 	return cumulative(shares), nil
 }
 
-func (g *Generator) setMix() error {
-	m := g.spec.Mix
-	g.kindShares = [kinds]float64{UnknownClick: m.UnknownClicks, BadSignature: m.BadSignatures,
-		Malformed: m.Malformed, UnknownPartner: m.UnknownPartner}
-	sum := 0.0
-	for _, share := range g.kindShares {
-		sum += share
-	}
-	for _, share := range append(g.kindShares[:], m.Duplicates, m.Leads) {
-		if !(share >= 0 && share <= 1) {
-			return fmt.Errorf("a share in the mix is %v, want 0 to 1", share)
-		}
-	}
-	switch {
-	case sum > 1+shareTolerance:
-		return fmt.Errorf("the shares of unknown clicks, bad signatures, malformed and unknown partners sum to %v, more than 1", sum)
-	case m.DuplicateAfterNs < 0 || m.DuplicateAfterNs > maxDuplicateAfterNs:
-		return fmt.Errorf("duplicates come after %d ns, want 0 to %d", m.DuplicateAfterNs, int64(maxDuplicateAfterNs))
-	}
-	return nil
-}
-
 func (g *Generator) setClicks() error {
 	clicks := g.spec.Clicks
 	if clicks == nil {
@@ -174,52 +157,59 @@ func (g *Generator) setClicks() error {
 			return fmt.Errorf("click id %d belongs to offer number %d of %d", i, offer, len(g.spec.Offers))
 		}
 	}
-	g.clickSlots = newClickTable(clicks, func(index uint64) bool { return g.kind(g.draws(index)) != UnknownClick })
+	g.clickSlots = newClickTable(clicks, func(index uint64) bool {
+		r := g.role(index)
+		return r.step == 0 && r.kind != UnknownClick
+	})
 	return nil
 }
 
 // At fills it with intent index, at most MaxIndex. It does not allocate.
 func (g *Generator) At(index uint64, it *Intent) {
-	d := g.draws(index)
-	*it = Intent{Index: index, clickBuffer: it.clickBuffer, txBuffer: it.txBuffer}
-	it.Partner = pick(g.partners, d.uniform(saltPartner))
-	it.Offer = pick(g.offers, d.uniform(saltOffer))
-	it.Kind = g.kind(d)
+	d, r := g.draws(index), g.role(index)
+	*it = Intent{Index: index, Origin: r.origin, Partner: r.partner, Kind: r.kind, clickBuffer: it.clickBuffer, txBuffer: it.txBuffer}
+	it.Offer = g.offer(&r)
+	it.Late = g.isLate(&r, it.Offer)
 	if it.Kind == Malformed {
 		it.Malformation = Malformation(d.bits(saltMalformation) % uint64(Malformations))
 	}
-	it.TxID = g.txIDs.Append(it.txBuffer[:0], g.spec.RunNumber, index)
-	if g.spec.Clicks == nil {
-		it.ClickID = g.clickIDs.Append(it.clickBuffer[:0], g.spec.RunNumber, index)
+	it.TxID = g.txIDs.Append(it.txBuffer[:0], g.spec.RunNumber, r.origin)
+	if g.spec.Clicks == nil || it.Kind == UnknownClick {
+		it.ClickID = g.clickIDs.Append(it.clickBuffer[:0], g.spec.RunNumber, r.origin)
 	} else {
-		g.ownClick(index, it)
+		it.ClickID, _ = g.ownClick(r.origin)
 	}
-	offer := &g.spec.Offers[it.Offer]
-	it.Event, it.Payout, it.Currency = postback.EventSale, offer.Payout, offer.Currency
-	if d.uniform(saltEvent) < g.spec.Mix.Leads {
-		it.Event, it.Payout = postback.EventLead, 0
-	}
+	g.pay(&r, d, it)
 	if d.uniform(saltDuplicate) < g.spec.Mix.Duplicates {
 		it.DuplicateAfterNs = g.duplicateDelayNs(d)
 	}
 }
 
+// pay sets the event and what it is worth. A refund takes back what its sale
+// paid; a lead and a rejection are worth nothing.
+func (g *Generator) pay(r *role, d draws, it *Intent) {
+	offer := &g.spec.Offers[it.Offer]
+	it.Event, it.Payout, it.Currency = postback.EventSale, offer.Payout, offer.Currency
+	switch {
+	case r.chain != alone:
+		events := g.spec.Mix.Chains[r.chain].Events
+		it.Event, it.ChainSteps = events[r.step], len(events)
+	case d.uniform(saltEvent) < g.spec.Mix.Leads:
+		it.Event = postback.EventLead
+	}
+	switch it.Event {
+	case postback.EventLead, postback.EventRejected:
+		it.Payout = 0
+	case postback.EventRefund:
+		it.Payout = -offer.Payout
+	}
+}
+
 // Legitimate tells of intent index what Kind.Legitimate does, without making
 // the rest of it.
-func (g *Generator) Legitimate(index uint64) bool { return g.kind(g.draws(index)).Legitimate() }
+func (g *Generator) Legitimate(index uint64) bool { return g.role(index).kind.Legitimate() }
 
 func (g *Generator) draws(index uint64) draws { return draws{key: mix64(g.key ^ mix64(index))} }
-
-func (g *Generator) kind(d draws) Kind {
-	u := d.uniform(saltKind)
-	for k := UnknownClick; k < kinds; k++ {
-		if u < g.kindShares[k] {
-			return k
-		}
-		u -= g.kindShares[k]
-	}
-	return Legitimate
-}
 
 // duplicateDelayNs is at least 1 ns: 0 would mean "no duplicate".
 func (g *Generator) duplicateDelayNs(d draws) int64 {
@@ -231,9 +221,18 @@ func (g *Generator) duplicateDelayNs(d draws) int64 {
 func (g *Generator) Spec() *Spec { return &g.spec }
 
 // ClickUnixS is when the click of an intent happened: one minute to one hour
-// before the run's epoch.
+// before the run's epoch, in compressed time, and the whole attribution window
+// earlier if the intent is late.
 func (g *Generator) ClickUnixS(index uint64) int64 {
-	return g.spec.EpochUnixS - 60 - int64(g.draws(index).uniform(saltClickAge)*3540)
+	r := g.role(index)
+	ageS := 60 + r.d.uniform(saltClickAge)*3540
+	clickedUnixS := g.spec.EpochUnixS - int64(ageS/max(1, g.spec.TimeScale))
+	if g.late > 0 {
+		if offer := g.offer(&r); g.isLate(&r, offer) {
+			clickedUnixS -= g.spec.Offers[offer].AttributionWindowS
+		}
+	}
+	return clickedUnixS
 }
 
 // Owner says whose row this is.
@@ -253,7 +252,8 @@ const (
 // generated click ids the click id decides; with the user's own, the txid
 // does, and the click list where the txid is none of ours. It does not look
 // whether the other id agrees. A click id that the list holds several times
-// leads to the first intent that was sent with it.
+// leads to the first intent that was sent with it. The ids of a chain lead to
+// its beginning; see FindEvent.
 func (g *Generator) Find(clickID, txID []byte) (index uint64, owner Owner) {
 	if g.spec.Clicks != nil {
 		return g.findOwnClick(clickID, txID)

@@ -20,10 +20,10 @@ var (
 func testSpec() Spec {
 	return Spec{
 		Seed: 1, RunNumber: 3, EpochUnixS: 1_700_000_000,
-		Partners: []Partner{{"big", 0.7}, {"small", 0.25}, {"rare", 0.05}},
+		Partners: []Partner{{Name: "big", Share: 0.7}, {Name: "small", Share: 0.25}, {Name: "rare", Share: 0.05}},
 		Offers: []Offer{
 			{ID: "open", Share: 0.6, Payout: 12_500_000, Currency: usd},
-			{ID: "capped", Share: 0.3, Payout: 40_000_000, Currency: eur, Cap: 100, AttributionWindowS: 86_400},
+			{ID: "capped", Share: 0.3, Payout: 40_000_000, Currency: eur, Cap: 100, AttributionWindowS: 86_400, CapWindowS: 3_600},
 			{ID: "free", Share: 0.1, Currency: eur},
 		},
 		Mix: Mix{Duplicates: 0.1, UnknownClicks: 0.05, BadSignatures: 0.04, Malformed: 0.03, UnknownPartner: 0.02,
@@ -209,7 +209,7 @@ func TestFieldsFollowTheOffer(t *testing.T) {
 
 func TestExtremeShares(t *testing.T) {
 	spec := testSpec()
-	spec.Partners = []Partner{{"never", 0}, {"a", 1}, {"b", 1e-300}, {"neither", 0}}
+	spec.Partners = []Partner{{Name: "never"}, {Name: "a", Share: 1}, {Name: "b", Share: 1e-300}, {Name: "neither"}}
 	spec.Mix = Mix{Duplicates: 1, UnknownClicks: 1}
 	g := newGenerator(t, spec)
 	var it Intent
@@ -245,6 +245,7 @@ func TestNewRefuses(t *testing.T) {
 		"share 2 of the offers is +In": func(s *Spec) { s.Offers[2].Share = math.Inf(1) },
 		`offer "open" is there twice`:  func(s *Spec) { s.Offers[2].ID = "open" },
 		"cap -1":                       func(s *Spec) { s.Offers[0].Cap = -1 },
+		"cap window -1 s":              func(s *Spec) { s.Offers[0].CapWindowS = -1 },
 		"attribution window -1 s":      func(s *Spec) { s.Offers[0].AttributionWindowS = -1 },
 		"run number 16777216":          func(s *Spec) { s.RunNumber = MaxRunNumber + 1 },
 		"mix is 1.5":                   func(s *Spec) { s.Mix.Duplicates = 1.5 },

@@ -17,6 +17,9 @@ const (
 	Malformed
 	// UnknownPartner is correctly signed with a key that nobody registered.
 	UnknownPartner
+	// UnexpandedMacro carries the name of a macro where the payout should be,
+	// as networks send when a link was set up wrongly: no amount, no conversion.
+	UnexpandedMacro
 	kinds
 )
 
@@ -25,7 +28,7 @@ func (k Kind) Legitimate() bool { return k == Legitimate || k == UnknownClick }
 
 // String returns the word used in results.
 func (k Kind) String() string {
-	names := [kinds]string{"legitimate", "unknown_click", "bad_signature", "malformed", "unknown_partner"}
+	names := [kinds]string{"legitimate", "unknown_click", "bad_signature", "malformed", "unknown_partner", "unexpanded_macro"}
 	if k >= kinds {
 		return "invalid"
 	}
@@ -48,7 +51,12 @@ const (
 // point into the Intent itself or into the caller's click list; they are valid
 // until the Intent is filled again.
 type Intent struct {
-	Index        uint64
+	Index uint64
+	// Origin is the intent whose ids it carries: the beginning of its chain if
+	// it is a later step of one, else Index.
+	Origin uint64
+	// ChainSteps is how many steps its chain has; 0 = it is in none.
+	ChainSteps   int
 	Kind         Kind
 	Malformation Malformation
 	Partner      int // position in Spec.Partners
@@ -61,6 +69,9 @@ type Intent struct {
 	// DuplicateAfterNs is the delay of the deliberate second attempt after
 	// the first one's due time, in ns; 0 when there is none.
 	DuplicateAfterNs int64
+	// Late says that the click was older than the offer's attribution window
+	// when the run began.
+	Late bool
 
 	clickBuffer, txBuffer [IDBytes]byte
 }

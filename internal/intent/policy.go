@@ -1,6 +1,9 @@
 package intent
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // Outcome is how an attempt ended.
 type Outcome uint8
@@ -39,22 +42,31 @@ const (
 	ReasonErrored
 	RetriesExhausted
 	RunEnded
+	// Deactivated: the partner had switched the postback off after failures in
+	// a row.
+	Deactivated
 	// Reasons is their number, NoReason included.
 	Reasons
 )
 
 // String returns the word used in results.
 func (r Reason) String() string {
-	words := [Reasons]string{"", "queue_full", "timed_out", "refused", "errored", "retries_exhausted", "run_ended"}
+	words := [Reasons]string{"", "queue_full", "timed_out", "refused", "errored", "retries_exhausted", "run_ended", "deactivated"}
 	if r >= Reasons {
 		return "invalid"
 	}
 	return words[r]
 }
 
+// MaxRetries is how many retries a policy may have: a run counts at most 255
+// attempts of an intent, of which one is the first and one a deliberate
+// duplicate.
+const MaxRetries = 253
+
 // RetryPolicy is what a partner does after a failed attempt.
 type RetryPolicy struct {
-	// DelaysNs are the waits after the end of attempt 1, 2, …, in ns.
+	// DelaysNs are the waits after the end of attempt 1, 2, …, in ns, at most
+	// MaxRetries of them.
 	DelaysNs []int64
 	// These say which outcomes are tried again. A refusal with status 500 to
 	// 599 counts as a server error.
@@ -119,4 +131,75 @@ func (p *RetryPolicy) Next(attempt int, outcome Outcome, status int) (delayNs in
 		return 0, false, RetriesExhausted
 	}
 	return 0, false, reason
+}
+
+// SuccessRule says which answers a partner takes for success: status 200 to
+// 299 and, where Bodies are given, a body that begins with one of them, byte
+// for byte.
+type SuccessRule struct{ Bodies []string }
+
+// Accepts applies the rule to an answer. It does not allocate.
+func (r *SuccessRule) Accepts(status int, body []byte) bool {
+	if status < 200 || status > 299 {
+		return false
+	}
+	for _, want := range r.Bodies {
+		if len(body) >= len(want) && string(body[:len(want)]) == want {
+			return true
+		}
+	}
+	return len(r.Bodies) == 0
+}
+
+// MaxBreakerFailures bounds Breaker.Failures, and with it the memory of a
+// BreakerState (8 B each).
+const MaxBreakerFailures = 1 << 16
+
+// Breaker is when a partner deactivates a postback URL that keeps failing:
+// after Failures attempts in a row without a success, if these ended within
+// WithinNs of each other (ns; 0: however long they took). 0 failures: never.
+type Breaker struct {
+	Failures int
+	WithinNs int64
+}
+
+// Validate checks the limits and changes nothing.
+func (b *Breaker) Validate() error {
+	switch {
+	case b.Failures < 0 || b.Failures > MaxBreakerFailures:
+		return fmt.Errorf("breaker: failures must be 0 to %d", MaxBreakerFailures)
+	case b.WithinNs < 0:
+		return errors.New("breaker: the window must not be negative")
+	}
+	return nil
+}
+
+// BreakerState counts a partner's failures in a row. The zero value is that of
+// a partner that has not sent anything yet.
+type BreakerState struct {
+	inRow  int
+	endsNs []int64 // of the last Failures attempts, as a ring
+	open   bool
+}
+
+// Ended takes the end of an attempt, at atNs, and reports whether the partner
+// is deactivated from now on. Nothing activates it again: in the field, that is
+// a person's work.
+func (s *BreakerState) Ended(b *Breaker, atNs int64, outcome Outcome) bool {
+	switch {
+	case s.open || b.Failures == 0:
+		return s.open
+	case outcome == Acked:
+		s.inRow = 0
+		return false
+	}
+	if s.endsNs == nil {
+		s.endsNs = make([]int64, b.Failures)
+	}
+	s.endsNs[s.inRow%b.Failures] = atNs
+	s.inRow++
+	// The slot that the next failure will take holds the oldest one.
+	oldestNs := s.endsNs[s.inRow%b.Failures]
+	s.open = s.inRow >= b.Failures && (b.WithinNs == 0 || atNs-oldestNs <= b.WithinNs)
+	return s.open
 }

@@ -1,6 +1,9 @@
 package intent
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 func TestRetryPolicyNext(t *testing.T) {
 	all := RetryPolicy{DelaysNs: []int64{10, 20}, OnTimeout: true, OnServerError: true, OnRefused: true, OnError: true}
@@ -70,9 +73,97 @@ func TestOutcomeAndReasonWords(t *testing.T) {
 			t.Errorf("outcome %d is %q, want %q", outcome, got, want)
 		}
 	}
-	for reason, want := range []string{"", "queue_full", "timed_out", "refused", "errored", "retries_exhausted", "run_ended", "invalid"} {
+	for reason, want := range []string{"", "queue_full", "timed_out", "refused", "errored", "retries_exhausted", "run_ended", "deactivated", "invalid"} {
 		if got := Reason(reason).String(); got != want {
 			t.Errorf("reason %d is %q, want %q", reason, got, want)
+		}
+	}
+}
+
+func TestSuccessRule(t *testing.T) {
+	words := []string{"OK", "success=true;"}
+	for _, c := range []struct {
+		bodies []string
+		status int
+		body   string
+		want   bool
+	}{
+		{nil, 200, "", true},
+		{nil, 299, "whatever", true},
+		{nil, 199, "", false},
+		{nil, 300, "", false},
+		{nil, 503, "OK", false},
+		{words, 200, "OK", true},
+		{words, 204, "OK\r\n", true},
+		{words, 200, "success=true;msg=", true},
+		{words, 200, "success=true", false},
+		{words, 200, "success=false;", false},
+		{words, 200, "DUP", false},
+		{words, 200, " OK", false},
+		{words, 200, "", false},
+		{words, 404, "OK", false},
+		{[]string{""}, 200, "whatever", true},
+	} {
+		rule := SuccessRule{Bodies: c.bodies}
+		if got := rule.Accepts(c.status, []byte(c.body)); got != c.want {
+			t.Errorf("%q for %d %q: %v, want %v", c.bodies, c.status, c.body, got, c.want)
+		}
+	}
+}
+
+func TestBreaker(t *testing.T) {
+	type end struct {
+		atNs    int64
+		outcome Outcome
+	}
+	failures := func(atNs ...int64) (list []end) {
+		for i, at := range atNs {
+			list = append(list, end{at, []Outcome{Refused, TimedOut, Errored}[i%3]})
+		}
+		return list
+	}
+	acked := []end{{50, Acked}}
+	for _, c := range []struct {
+		name    string
+		breaker Breaker
+		ends    []end
+		opensAt int // number of the attempt, from 1; 0 = never
+	}{
+		{"never", Breaker{}, failures(1, 2, 3, 4, 5), 0},
+		{"the first failure", Breaker{Failures: 1}, failures(1, 2), 1},
+		{"three in a row", Breaker{Failures: 3}, failures(1, 1000, 1_000_000), 3},
+		{"one too few", Breaker{Failures: 4}, failures(1, 2, 3), 0},
+		{"a success between", Breaker{Failures: 3}, slices.Concat(failures(1, 2), acked, failures(61, 62)), 0},
+		{"again after a success", Breaker{Failures: 3}, slices.Concat(failures(1, 2), acked, failures(61, 62, 63)), 6},
+		{"a success does not reopen", Breaker{Failures: 1}, slices.Concat(failures(1), acked), 1},
+		{"within the window, to the ns", Breaker{Failures: 3, WithinNs: 10}, failures(100, 105, 110), 3},
+		{"just outside", Breaker{Failures: 3, WithinNs: 10}, failures(100, 105, 111), 0},
+		{"the window slides", Breaker{Failures: 3, WithinNs: 10}, failures(100, 105, 111, 114, 116), 4},
+		{"a success empties the window", Breaker{Failures: 2, WithinNs: 10}, slices.Concat(failures(49), acked, failures(51)), 0},
+		{"one within a window", Breaker{Failures: 1, WithinNs: 1}, failures(100), 1},
+	} {
+		var state BreakerState
+		openedAt := 0
+		for i, e := range c.ends {
+			if open := state.Ended(&c.breaker, e.atNs, e.outcome); open && openedAt == 0 {
+				openedAt = i + 1
+			} else if !open && openedAt > 0 {
+				t.Errorf("%s: active again after attempt %d", c.name, i+1)
+			}
+		}
+		if openedAt != c.opensAt {
+			t.Errorf("%s: deactivated by attempt %d, want %d", c.name, openedAt, c.opensAt)
+		}
+	}
+}
+
+func TestBreakerLimits(t *testing.T) {
+	for b, fine := range map[Breaker]bool{
+		{}: true, {Failures: MaxBreakerFailures, WithinNs: 1}: true,
+		{Failures: -1}: false, {Failures: MaxBreakerFailures + 1}: false, {Failures: 1, WithinNs: -1}: false,
+	} {
+		if err := b.Validate(); (err == nil) != fine {
+			t.Errorf("%+v: %v", b, err)
 		}
 	}
 }

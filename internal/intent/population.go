@@ -12,14 +12,14 @@ import (
 )
 
 // WriteClicks writes the clicks that intents 0 to n-1 refer to as CSV:
-// click_id,offer_id,clicked_unix_s. Unknown clicks are left out; that is what
-// makes them unknown.
+// click_id,offer_id,clicked_unix_s, those of a chain once. Unknown clicks are
+// left out; that is what makes them unknown.
 func (g *Generator) WriteClicks(w io.Writer, n uint64) error {
 	out := csv.NewWriter(w)
 	err := out.Write([]string{"click_id", "offer_id", "clicked_unix_s"})
 	var it Intent
 	for i := uint64(0); i < n && err == nil; i++ {
-		if g.At(i, &it); it.Kind != UnknownClick {
+		if g.At(i, &it); it.Kind != UnknownClick && it.Origin == i {
 			err = out.Write([]string{string(it.ClickID), g.spec.Offers[it.Offer].ID, strconv.FormatInt(g.ClickUnixS(i), 10)})
 		}
 	}
@@ -27,12 +27,14 @@ func (g *Generator) WriteClicks(w io.Writer, n uint64) error {
 }
 
 // WriteOffers writes the offers as CSV:
-// offer_id,cap,payout,currency,attribution_window_s (cap and window 0: none).
+// offer_id,cap,payout,currency,attribution_window_s,cap_window_s (cap and
+// attribution window 0: none; cap window 0: the whole life).
 func (g *Generator) WriteOffers(w io.Writer) error {
 	out := csv.NewWriter(w)
-	out.Write([]string{"offer_id", "cap", "payout", "currency", "attribution_window_s"})
+	out.Write([]string{"offer_id", "cap", "payout", "currency", "attribution_window_s", "cap_window_s"})
 	for _, o := range g.spec.Offers {
-		out.Write([]string{o.ID, strconv.FormatInt(o.Cap, 10), o.Payout.String(), o.Currency.String(), strconv.FormatInt(o.AttributionWindowS, 10)})
+		out.Write([]string{o.ID, strconv.FormatInt(o.Cap, 10), o.Payout.String(), o.Currency.String(), strconv.FormatInt(o.AttributionWindowS, 10),
+			strconv.FormatInt(o.CapWindowS, 10)})
 	}
 	return finish(out, "offers")
 }

@@ -28,6 +28,8 @@ const (
 	saltDuplicateDelay
 	saltClickAge
 	saltMalformation
+	saltChain
+	saltLate
 )
 
 func (d draws) bits(s salt) uint64 { return mix64(d.key ^ mix64(uint64(s))) }

@@ -57,11 +57,11 @@ func (t *Target) ledger(ctx *fasthttp.RequestCtx) {
 	ctx.SetBodyStreamWriter(func(w *bufio.Writer) { writeRows(w, rows) })
 }
 
-// postback decides everything at the arrival, in one go, and answers later.
+// postback takes a request over HTTP/1.1.
 func (t *Target) postback(ctx *fasthttp.RequestCtx) {
-	status, struck, first := t.arrived(ctx)
-	t.wait(t.options.Delay)
-	t.wait(t.options.stallLeft(time.Since(first)))
+	header := &ctx.Request.Header
+	status, struck := t.answer(&arrival{method: header.Method(), target: header.RequestURI(), protocol: header.Protocol(),
+		header: header.RawHeaders(), body: ctx.Request.Body(), uri: ctx.URI()})
 	switch struck {
 	case hang:
 		<-t.closed
@@ -80,21 +80,39 @@ func closeConnection(ctx *fasthttp.RequestCtx) {
 	ctx.Hijack(func(net.Conn) {}) // fasthttp closes it when this returns
 }
 
-func (t *Target) arrived(ctx *fasthttp.RequestCtx) (status int, struck fault, first time.Time) {
+// arrival is one request for a postback, however it came. The buffers are its
+// front's again after answer.
+type arrival struct {
+	method, target, protocol []byte
+	header                   []byte // all lines, and the empty one
+	body                     []byte
+	uri                      *fasthttp.URI // of target
+}
+
+// answer decides everything at the arrival, in one go, and returns when the
+// answer is due. Only faults that end a connection are returned as such.
+func (t *Target) answer(a *arrival) (status int, struck fault) {
+	status, struck, first := t.arrived(a)
+	t.wait(t.options.Delay)
+	t.wait(t.options.stallLeft(time.Since(first)))
+	return status, struck
+}
+
+func (t *Target) arrived(a *arrival) (status int, struck fault, first time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
 	if t.first.IsZero() {
 		t.first = now
 	}
-	t.record(ctx, now)
+	t.record(a, now)
 	truth := &t.books.truth
 	truth.Postbacks++
 	struck = t.requests.next()
 	if struck != none && !t.options.StoreFirst {
 		return t.struck(struck), struck, t.first
 	}
-	switch err := t.parse(ctx); {
+	switch err := t.parse(a); {
 	case errors.Is(err, postback.ErrBadSignature):
 		truth.BadSignature++
 		return fasthttp.StatusForbidden, none, t.first
@@ -105,7 +123,7 @@ func (t *Target) arrived(ctx *fasthttp.RequestCtx) (status int, struck fault, fi
 		truth.Full++
 		return fasthttp.StatusServiceUnavailable, none, t.first
 	}
-	t.books.take(&t.parsed, ctx.QueryArgs().Has("payout"), now)
+	t.books.take(&t.parsed, a.uri.QueryArgs().Has("payout"), now)
 	return t.struck(struck), struck, t.first
 }
 
@@ -127,31 +145,30 @@ func (t *Target) struck(by fault) int {
 }
 
 // parse reads the postback into t.parsed.
-func (t *Target) parse(ctx *fasthttp.RequestCtx) error {
-	query := ctx.URI().QueryString()
-	if string(ctx.Path()) != pathSigned {
+func (t *Target) parse(a *arrival) error {
+	query := a.uri.QueryString()
+	if string(a.uri.Path()) != pathSigned {
 		return t.parsed.ParsePlain(query)
 	}
 	if err := t.parsed.ParseSigned(query); err != nil || t.options.Keyring == nil {
 		return err
 	}
-	return t.options.Keyring.Verify(ctx.Method(), ctx.Path(), query, &t.parsed)
+	return t.options.Keyring.Verify(a.method, a.uri.Path(), query, &t.parsed)
 }
 
 // record puts the request, byte for byte, into the hash and the kept ones.
-func (t *Target) record(ctx *fasthttp.RequestCtx, now time.Time) {
-	header := &ctx.Request.Header
-	raw := append(t.raw[:0], header.Method()...)
+func (t *Target) record(a *arrival, now time.Time) {
+	raw := append(t.raw[:0], a.method...)
 	raw = append(raw, ' ')
-	raw = append(raw, header.RequestURI()...)
+	raw = append(raw, a.target...)
 	raw = append(raw, ' ')
-	raw = append(raw, header.Protocol()...)
+	raw = append(raw, a.protocol...)
 	raw = append(raw, "\r\n"...)
-	raw = append(raw, header.RawHeaders()...)
-	raw = append(raw, ctx.Request.Body()...)
+	raw = append(raw, a.header...)
+	raw = append(raw, a.body...)
 	t.raw = raw
 	t.wire.Write(raw)
 	if len(t.kept) < t.options.KeepRequests {
-		t.kept = append(t.kept, Request{At: now.Sub(t.first), Target: string(header.RequestURI()), Raw: string(raw)})
+		t.kept = append(t.kept, Request{At: now.Sub(t.first), Target: string(a.target), Raw: string(raw)})
 	}
 }

@@ -42,6 +42,8 @@ type Options struct {
 
 	// Faults of requests: 503, no answer at all until Close, a connection that
 	// is closed instead of an answer. Nothing is stored, unless StoreFirst.
+	// Over HTTP/2 it is the request's stream that is reset; over gRPC the stream
+	// ends, and with it every message on it that has no ack yet.
 	RefuseEvery, HangEvery, CloseEvery int64
 	StoreFirst                         bool
 

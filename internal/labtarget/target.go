@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"net"
@@ -37,6 +38,8 @@ type Target struct {
 	closed   chan struct{}
 	once     sync.Once
 	served   chan error
+	http2    *http2Front
+	grpc     *grpcFront
 
 	mu       sync.Mutex
 	first    time.Time // arrival of the first postback
@@ -48,23 +51,34 @@ type Target struct {
 	kept     []Request
 }
 
-// Start runs a target on a free port of 127.0.0.1.
+// Start runs a target on free ports of 127.0.0.1, one for each protocol.
 func Start(options Options) (*Target, error) {
 	if err := options.Validate(); err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, fmt.Errorf("start a target: %w", err)
+	const fronts = 3
+	var listeners [fronts]net.Listener
+	for i := range listeners {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			for _, open := range listeners[:i] {
+				open.Close()
+			}
+			return nil, fmt.Errorf("start a target: %w", err)
+		}
+		listeners[i] = listener
 	}
-	t := &Target{options: options, listener: listener, bootID: machine.Read().BootID, closed: make(chan struct{}), served: make(chan error, 1)}
+	t := &Target{options: options, listener: listeners[0], bootID: machine.Read().BootID, closed: make(chan struct{}), served: make(chan error, fronts)}
 	t.Reset()
 	t.server = &fasthttp.Server{
 		Handler: t.handle, MaxRequestBodySize: maxRequestBytes, ReadBufferSize: maxRequestBytes,
 		NoDefaultServerHeader: true, NoDefaultDate: true, NoDefaultContentType: true,
 		Logger: quiet{},
 	}
-	go func() { t.served <- t.server.Serve(listener) }()
+	t.http2, t.grpc = newHTTP2Front(t, listeners[1]), newGRPCFront(t, listeners[2])
+	go func() { t.served <- t.server.Serve(t.listener) }()
+	go func() { t.served <- t.http2.serve() }()
+	go func() { t.served <- t.grpc.serve() }()
 	return t, nil
 }
 
@@ -74,8 +88,15 @@ type quiet struct{}
 // Printf implements fasthttp.Logger.
 func (quiet) Printf(string, ...any) {}
 
-// URL is where the target listens: "http://127.0.0.1:4711".
+// URL is where the target listens for HTTP/1.1: "http://127.0.0.1:4711".
+// Ledger, clock and caps are there alone.
 func (t *Target) URL() string { return "http://" + t.listener.Addr().String() }
+
+// HTTP2URL is where it listens for HTTP/2 without TLS (prior knowledge).
+func (t *Target) HTTP2URL() string { return "http://" + t.http2.listener.Addr().String() }
+
+// GRPCURL is where it listens for streams of postbench.v1.Ingest without TLS.
+func (t *Target) GRPCURL() string { return "http://" + t.grpc.listener.Addr().String() }
 
 // Reset forgets everything, as if the target had just started.
 func (t *Target) Reset() {
@@ -93,7 +114,8 @@ func (t *Target) Truth() Truth {
 }
 
 // Hash is the SHA-256 over the bytes of all requests for postbacks, in order
-// of their arrival, in hex.
+// of their arrival, in hex. What came over HTTP/2 or gRPC counts as it would be
+// written over HTTP/1.1, with its header sorted.
 func (t *Target) Hash() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -115,8 +137,9 @@ func (t *Target) Close() error {
 		close(t.closed)
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 		defer cancel()
-		if err = t.server.ShutdownWithContext(ctx); err == nil {
-			err = <-t.served
+		err = errors.Join(t.server.ShutdownWithContext(ctx), t.http2.close(ctx), t.grpc.close())
+		for range cap(t.served) {
+			err = errors.Join(err, <-t.served)
 		}
 	})
 	return err

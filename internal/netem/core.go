@@ -1,7 +1,9 @@
 // Package netem is a network that is as bad as it is told to be, in user space
-// and without privileges. So far it has the UDP half: a relay that loses,
-// duplicates, reorders and corrupts datagrams, drawn from a seed or by an
-// exact list, and keeps count of what it did, as ground truth for the audit.
+// and without privileges. Its UDP half is a relay that loses, duplicates,
+// reorders, corrupts and delays datagrams, drawn from a seed or by an exact
+// list. Its TCP half is a Path, whose connections take as long as its round
+// trips, its jitter and Linux's recovery of what it loses. Both keep count of
+// what they did, as ground truth for the audit.
 package netem
 
 import (
@@ -52,7 +54,7 @@ func (i Impairment) validate() error {
 }
 
 // Counts is the ground truth. It balances:
-// Sent - Dropped + Duplicated = Forwarded + SendFailed + Held.
+// Sent - Dropped + Duplicated = Forwarded + SendFailed + Held + Delayed + Overflowed.
 type Counts struct {
 	Sent       int64 // datagrams that arrived here; their ordinals are 1 to Sent
 	Forwarded  int64 // deliveries, duplicates included
@@ -61,6 +63,7 @@ type Counts struct {
 	Reordered  int64 // datagrams that a later one really overtook
 	Corrupted  int64 // deliveries with a flipped bit
 	Held       int64 // copies held back now
+	Delayed    int64 // copies on their way now, in a relay with a delay
 
 	DroppedRecords   int64 // records in the dropped datagrams
 	CorruptedRecords int64 // records of which no intact copy was delivered, through corruption
@@ -68,6 +71,8 @@ type Counts struct {
 	// What the relay itself could not do, not what it was told to do:
 	SendFailed        int64 // deliveries that the kernel refused
 	SendFailedRecords int64 // records in those
+	Overflowed        int64 // deliveries lost beyond MaxDelayed
+	OverflowedRecords int64 // records in those
 	KernelDrops       int64 // datagrams lost before they arrived here, their records unknown; or udpsocket.UnknownDrops
 }
 
@@ -86,7 +91,7 @@ type Core struct {
 	records    func(datagram []byte) int
 	random     *rand.Rand
 
-	counts     Counts // SendFailed… and KernelDrops are the relay's to fill in
+	counts     Counts // what the delay and the sockets do is the relay's to fill in
 	held       []held // in order of arrival, at most MaxHeldBehind
 	newest     uint64 // highest ordinal delivered
 	deliveries []Delivery

@@ -51,7 +51,7 @@ func ordinals(deliveries []Delivery) (of []uint64) {
 
 func checkBalance(t *testing.T, c Counts) {
 	t.Helper()
-	if c.Sent-c.Dropped+c.Duplicated != c.Forwarded+c.SendFailed+c.Held {
+	if c.Sent-c.Dropped+c.Duplicated != c.Forwarded+c.SendFailed+c.Held+c.Delayed+c.Overflowed {
 		t.Errorf("the books do not balance: %+v", c)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/postbench/postbench/internal/dist"
 	"github.com/postbench/postbench/internal/udpsocket"
 )
 
@@ -25,6 +26,10 @@ type Config struct {
 	// Drop lists datagrams that are lost, by the 1-based ordinal of their
 	// arrival, whatever the seed says about them.
 	Drop []uint64
+	// DelayNs and Jitter are how long every delivery takes. Order is kept: one
+	// that is drawn shorter waits for those before it.
+	DelayNs int64
+	Jitter  dist.Dist
 	// Records counts the records in a datagram; nil counts none.
 	Records func(datagram []byte) int
 }
@@ -39,13 +44,20 @@ type Relay struct {
 
 	mu     sync.Mutex // guards what follows
 	core   *Core
-	failed Counts // only SendFailed…
+	line   *delayLine
+	failed Counts // only SendFailed… and Overflowed…
+	clock  *clock // of a Run with a delay
+	next   appointment
 }
 
 // NewRelay binds the relay's address. Datagrams wait in its socket until Run.
 // A bad Config is refused with an error that wraps ErrConfig.
 func NewRelay(config Config) (*Relay, error) {
 	core, err := NewCore(config)
+	if err != nil {
+		return nil, err
+	}
+	line, err := newDelayLine(config)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +80,7 @@ func NewRelay(config Config) (*Relay, error) {
 		_ = in.Close()
 		return nil, fmt.Errorf("UDP relay: %w", err)
 	}
-	return &Relay{forward: forward, in: in, out: out, drops: udpsocket.CountDrops(in), start: time.Now(), core: core}, nil
+	return &Relay{forward: forward, in: in, out: out, drops: udpsocket.CountDrops(in), start: time.Now(), core: core, line: line}, nil
 }
 
 // Addr is where the relay takes datagrams, as host:port.
@@ -84,18 +96,23 @@ func (r *Relay) Counts() Counts {
 	defer r.mu.Unlock()
 	counts := r.core.Counts()
 	counts.SendFailed, counts.SendFailedRecords = r.failed.SendFailed, r.failed.SendFailedRecords
-	counts.Forwarded -= counts.SendFailed
+	counts.Overflowed, counts.OverflowedRecords = r.failed.Overflowed, r.failed.OverflowedRecords
+	counts.Delayed = int64(r.line.len())
+	counts.Forwarded -= counts.SendFailed + counts.Overflowed + counts.Delayed
 	counts.KernelDrops = drops
 	return counts
 }
 
 // Run relays until ctx ends and then until the socket is quiet. What is held
-// back goes out at the end. It runs once, and closes the sockets.
+// back or delayed goes out at the end, at once. It runs once, and closes the
+// sockets.
 func (r *Relay) Run(ctx context.Context) error {
 	defer func() {
 		r.drops.Load() // the last word before the socket is gone
 		_ = r.Close()
 	}()
+	r.startDelay()
+	defer r.endDelay()
 	drain := udpsocket.NewDrain(ctx, r.in)
 	defer drain.Stop()
 	buffer := make([]byte, maxDatagramBytes)
@@ -126,14 +143,67 @@ func (r *Relay) deadline() time.Time {
 	return time.Time{}
 }
 
-// step lets the core decide and sends what it delivers.
+// step lets the core decide and sends what it delivers, at once or delayed.
 func (r *Relay) step(decide func(nowNs int64) []Delivery) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, d := range decide(time.Since(r.start).Nanoseconds()) {
-		if _, err := r.out.WriteToUDPAddrPort(d.Payload, r.forward); err != nil {
-			r.failed.SendFailed++
-			r.failed.SendFailedRecords += int64(r.core.records(d.Payload))
+	nowNs := time.Since(r.start).Nanoseconds()
+	for _, d := range decide(nowNs) {
+		switch {
+		case r.line.idle():
+			r.send(d.Payload)
+		case !r.line.push(nowNs, d.Payload):
+			r.failed.Overflowed++
+			r.failed.OverflowedRecords += int64(r.core.records(d.Payload))
 		}
+	}
+	r.arm()
+}
+
+func (r *Relay) send(payload []byte) {
+	if _, err := r.out.WriteToUDPAddrPort(payload, r.forward); err != nil {
+		r.failed.SendFailed++
+		r.failed.SendFailedRecords += int64(r.core.records(payload))
+	}
+}
+
+// startDelay begins to send what was delayed for long enough, if anything is.
+func (r *Relay) startDelay() {
+	if r.line.idle() {
+		return
+	}
+	r.next.call = func(nowNs int64) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.sendArrived(nowNs)
+		r.arm()
+	}
+	r.clock = newClock(r.start)
+}
+
+// endDelay sends what is still on its way.
+func (r *Relay) endDelay() {
+	if r.clock == nil {
+		return
+	}
+	r.clock.stop()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sendArrived(neverNs - 1)
+}
+
+func (r *Relay) sendArrived(nowNs int64) {
+	for {
+		payload, ok := r.line.pop(nowNs)
+		if !ok {
+			return
+		}
+		r.send(payload)
+	}
+}
+
+func (r *Relay) arm() {
+	if r.clock != nil {
+		r.clock.schedule(&r.next, r.line.deadline())
 	}
 }

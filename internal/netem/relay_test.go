@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postbench/postbench/internal/dist"
 	"github.com/postbench/postbench/internal/udpsocket"
 )
 
@@ -134,6 +135,78 @@ func TestRelayDrainsAtTheEnd(t *testing.T) {
 	}
 	if len(seen) != n {
 		t.Errorf("%d of %d arrived", len(seen), n)
+	}
+}
+
+// Every datagram takes the path's delay, and jitter changes no order.
+func TestRelayDelays(t *testing.T) {
+	const n, delay = 200, 30 * time.Millisecond
+	jitter, err := dist.New([]dist.Point{{Percentile: 50, Ns: msNs}, {Percentile: 99, Ns: 30 * msNs}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLink(t, Config{DelayNs: delay.Nanoseconds(), Jitter: jitter})
+	l.start()
+	start := time.Now()
+	for i := range uint64(n) {
+		l.send(i)
+	}
+	for want := range uint64(n) {
+		if got := l.receive(); got != want {
+			t.Fatalf("received %d, want %d", got, want)
+		}
+		if took := time.Since(start); took < delay {
+			t.Fatalf("received after %v", took)
+		}
+	}
+	c := l.end()
+	if checkBalance(t, c); c.Forwarded != n || c.Delayed != 0 {
+		t.Errorf("%+v", c)
+	}
+}
+
+// What is on its way at the end goes out, in order.
+func TestRelayDrainsTheDelayed(t *testing.T) {
+	l := newLink(t, Config{DelayNs: MaxRTTNs})
+	l.start()
+	for n := range uint64(3) {
+		l.send(n)
+	}
+	waitFor(t, func() bool { return l.relay.Counts().Delayed == 3 })
+	checkBalance(t, l.relay.Counts())
+	if c := l.end(); c.Forwarded != 3 || c.Delayed != 0 {
+		t.Errorf("%+v", c)
+	}
+	for want := range uint64(3) {
+		if got := l.receive(); got != want {
+			t.Errorf("received %d, want %d", got, want)
+		}
+	}
+}
+
+func TestDelayLineIsBounded(t *testing.T) {
+	line, err := newDelayLine(Config{DelayNs: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range MaxDelayed {
+		if !line.push(int64(i), numbered(uint64(i))) {
+			t.Fatalf("full at %d", i)
+		}
+	}
+	if line.push(MaxDelayed, nil) {
+		t.Error("it has no end")
+	}
+	if _, ok := line.pop(9); ok {
+		t.Error("arrived too early")
+	}
+	for i := range MaxDelayed {
+		if payload, ok := line.pop(neverNs - 1); !ok || binary.BigEndian.Uint64(payload) != uint64(i) {
+			t.Fatalf("%d: %v, %v", i, payload, ok)
+		}
+	}
+	if _, err := newDelayLine(Config{DelayNs: -1}); !errors.Is(err, ErrConfig) {
+		t.Error(err)
 	}
 }
 

@@ -4,7 +4,10 @@
 
 package postback
 
-import "testing"
+import (
+	"bytes"
+	"testing"
+)
 
 func TestNoAllocations(t *testing.T) {
 	var (
@@ -59,6 +62,41 @@ func TestNoAllocations(t *testing.T) {
 	for _, tt := range tests {
 		if allocs := testing.AllocsPerRun(1000, tt.f); allocs != 0 {
 			t.Errorf("%s: %v allocations per call", tt.name, allocs)
+		}
+	}
+}
+
+func TestNoAllocationsInDialects(t *testing.T) {
+	ds, fields := readers(t), dialectFields()
+	for _, d := range testDialects() {
+		signer, err := NewDialectSigner(&d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var p Postback
+		buf, method := make([]byte, 0, 4096), []byte("GET")
+		target := []byte(render(t, &d, fields))
+		path, query, _ := bytes.Cut(target, []byte{'?'})
+		tests := []struct {
+			name string
+			f    func() bool
+		}{
+			{"write", func() bool {
+				signer.Fill(&fields)
+				return len(signer.AppendSignature(signer.AppendTarget(buf, &fields), method, &fields)) > 0
+			}},
+			{"Find", func() bool { return ds.Find(path) != nil }},
+			{"Parse", func() bool { return ds.Find(path).Parse(&p, query) == nil }},
+			{"AppendRedacted", func() bool { return len(ds.Find(path).AppendRedacted(buf, target)) > 0 }},
+			{"Verify", func() bool { return ds.Find(path).Verify(method, path, query, &p) == nil }},
+		}
+		for _, tt := range tests {
+			if !tt.f() {
+				t.Fatalf("%s, %s: the measured call failed", d.Partner, tt.name)
+			}
+			if allocs := testing.AllocsPerRun(1000, func() { tt.f() }); allocs != 0 {
+				t.Errorf("%s, %s: %v allocations per call", d.Partner, tt.name, allocs)
+			}
 		}
 	}
 }

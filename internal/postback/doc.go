@@ -4,8 +4,9 @@
 //
 // There are only a few types: [Postback] parses a query, [Template] writes a
 // request from [Fields], [Signer] and [Keyring] make and check signatures, and
-// [Record] is what travels from an edge to central. [Money], [Currency] and
-// [Event] are the values they share.
+// [Record] is what travels from an edge to central. A [Dialect] is a partner's
+// own way to write and to sign: a [DialectSigner] writes it, [Dialects] read it.
+// [Money], [Currency] and [Event] are the values they share.
 //
 // # Ownership
 //

@@ -89,6 +89,79 @@ func FuzzParseSigned(f *testing.F) {
 	})
 }
 
+func FuzzDialects(f *testing.F) {
+	ds := readers(f)
+	for i, d := range testDialects() {
+		target := render(f, &d, dialectFields())
+		_, query, _ := strings.Cut(target, "?")
+		f.Add(uint8(i), query)
+		f.Add(uint8(i), query+"&x=%zz")
+		f.Add(uint8(i), strings.ReplaceAll(query, "2", "%32"))
+	}
+	f.Fuzz(func(t *testing.T, which uint8, query string) {
+		d := testDialects()[int(which)%len(testDialects())]
+		path, _, _ := strings.Cut(render(t, &d, dialectFields()), "?")
+		r := ds.Find([]byte(path))
+		var p, again Postback
+		if err := r.Parse(&p, []byte(query)); err != nil {
+			checkTyped(t, err)
+			if valuesOf(&p) != (values{payout: "0"}) {
+				t.Fatalf("%q: refused, but left %+v", query, valuesOf(&p))
+			}
+			return
+		}
+		// Whether or not it was signed, its own sender says the same.
+		_ = r.Verify([]byte("GET"), []byte(path), []byte(query), &p)
+		fields := fieldsOf(&p)
+		if d.Auth == AuthHMACSHA256 && fields.TSUnixS == 0 {
+			fields.TSUnixS = 1 // it is never left out
+		}
+		if p.Event == EventNone && strings.Contains(d.Target, "{event}") {
+			fields.Event = EventSale
+		}
+		if p.Currency == (Currency{}) {
+			fields.Currency = Currency{'E', 'U', 'R'}
+		}
+		target := render(t, &d, *fields)
+		if err := receiveDialect(ds, &again, target); err != nil {
+			t.Fatalf("%q\nrendered as %q: %v", query, target, err)
+		}
+		if !bytes.Equal(again.ClickID, p.ClickID) || !bytes.Equal(again.TxID, p.TxID) || !bytes.Equal(again.OfferID, p.OfferID) || again.Payout != p.Payout ||
+			again.Event != p.Event && p.Event != EventNone || again.Currency != p.Currency && p.Currency != (Currency{}) {
+			t.Fatalf("%q\nrendered as %q\nparses to %+v", query, target, valuesOf(&again))
+		}
+	})
+}
+
+func FuzzDialectValidate(f *testing.F) {
+	for _, d := range testDialects() {
+		f.Add(d.Partner, d.Target, string(d.Auth), d.AuthParam, d.Digest, d.OK)
+	}
+	f.Fuzz(func(t *testing.T, partner, target, auth, authParam, digest, ok string) {
+		d := Dialect{Partner: partner, Target: target, Auth: AuthScheme(auth), AuthParam: authParam, Digest: digest, OK: ok, Secret: []byte(dialectSecret)}
+		if err := d.Validate(); err != nil {
+			if !errors.Is(err, ErrDialect) || strings.Contains(err.Error(), "\n") {
+				t.Fatalf("not a one-line ErrDialect: %q", err)
+			}
+			return
+		}
+		// What is accepted can be sent and is read back.
+		ds, err := NewDialects([]Dialect{d})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var p Postback
+		fields := dialectFields()
+		sent := render(t, &d, fields)
+		if strings.ContainsAny(sent, " #\r\n\x00{}") {
+			t.Fatalf("not fit for a request line: %q", sent)
+		}
+		if err := receiveDialect(ds, &p, sent); err != nil || !bytes.Equal(p.ClickID, fields.ClickID) {
+			t.Fatalf("%q: %q, %v", sent, p.ClickID, err)
+		}
+	})
+}
+
 func FuzzMoney(f *testing.F) {
 	for _, seed := range []string{"0", "12.5", "-3", "0.000001", "-9223372036854.775808", "9223372036854.775808", "1,5", "1e3", "-", "."} {
 		f.Add([]byte(seed), int64(len(seed)))

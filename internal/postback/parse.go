@@ -24,6 +24,8 @@ type Postback struct {
 	TSUnixS int64    // the sender's clock, > 0
 	Sig     [32]byte // as claimed: worth nothing before Keyring.Verify
 
+	sigBytes int // of Sig that a dialect's parameter gave; 0 = no digits there
+
 	scratch scratch
 	_       noCopy
 }
@@ -255,7 +257,7 @@ func (p *Postback) room(id param) []byte {
 func (p *Postback) reset() {
 	p.ClickID, p.TxID, p.OfferID, p.KID = nil, nil, nil, nil
 	p.Event, p.Payout, p.Currency = EventNone, 0, Currency{}
-	p.TSUnixS, p.Sig = 0, [32]byte{}
+	p.TSUnixS, p.Sig, p.sigBytes = 0, [32]byte{}, 0
 }
 
 func (p *Postback) refuse(id param, reason error) error {

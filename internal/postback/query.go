@@ -37,6 +37,7 @@ const (
 	paramKID
 	paramTS
 	paramSig
+	paramToken // a macro of dialects only
 )
 
 // macroNames is every name that a template may use; sig is not one, for it is
@@ -88,6 +89,8 @@ func (id param) String() string {
 		return "ts"
 	case paramSig:
 		return "sig"
+	case paramToken:
+		return "token"
 	}
 	return ""
 }
@@ -177,6 +180,21 @@ func unhex(c byte) byte {
 		return c - '0'
 	}
 	return c&^0x20 - 'A' + 10
+}
+
+// isWellEscaped reports whether every "%" begins an escape.
+func isWellEscaped(raw []byte) bool {
+	for {
+		i := bytes.IndexByte(raw, '%')
+		if i < 0 {
+			return true
+		}
+		raw = raw[i+1:]
+		if len(raw) < 2 || !isHex(raw[0]) || !isHex(raw[1]) {
+			return false
+		}
+		raw = raw[2:]
+	}
 }
 
 // isPrintable reports whether b is ASCII from space to tilde.

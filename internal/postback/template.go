@@ -20,6 +20,9 @@ type Template struct {
 	// Signed: the sender appends SigPrefix and the Signer's digits to what
 	// AppendTarget wrote.
 	Signed bool
+	// Dialect is whose own words the template is in; nil for the others. Its
+	// sender fills in and signs with a DialectSigner.
+	Dialect *Dialect
 }
 
 // Header is one header field of a template.
@@ -136,7 +139,7 @@ func checkTargetLiteral(s string) error {
 		case c == '#':
 			return errors.New("a fragment (#…) is never sent to a server, leave it out or write %23")
 		case c == '{' || c == '}':
-			return fmt.Errorf("a brace that belongs to no macro, write %%%02X or one of %s", c, macroList())
+			return fmt.Errorf("a brace that belongs to no macro, write %%%02X or one of %s", c, macroList(paramTS))
 		case c == '%' && (len(s)-i < 3 || !isHex(s[i+1]) || !isHex(s[i+2])):
 			return fmt.Errorf("%w: a percent sign itself is written %%25", ErrBadEscape)
 		}

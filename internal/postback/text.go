@@ -32,11 +32,21 @@ type Fields struct {
 	Currency               Currency
 	KID                    []byte
 	TSUnixS                int64 // unix seconds
+
+	// EventWord stands for {event} instead of Event's own name, if not empty.
+	EventWord []byte
+	// Token stands for {token}, which only dialects have.
+	Token []byte
+	// Unexpanded leaves {payout} as it is written: the sender forgot to fill it in.
+	Unexpanded bool
 }
 
 // ParseText compiles s. A name in braces that is no macro, and a macro whose
 // brace is not closed, are errors that list the macros there are.
-func ParseText(s string) (Text, error) {
+func ParseText(s string) (Text, error) { return compileText(s, paramTS) }
+
+// compileText knows the macros up to last.
+func compileText(s string, last param) (Text, error) {
 	if len(s) > MaxTextBytes {
 		return Text{}, fmt.Errorf("postback: template: %w: %d bytes, at most %d", ErrTooLong, len(s), MaxTextBytes)
 	}
@@ -49,11 +59,11 @@ func ParseText(s string) (Text, error) {
 		name := leadingName(s[i+1:])
 		end := i + 1 + len(name)
 		closed := end < len(s) && s[end] == '}'
-		macro := lookupMacro(name)
+		macro := lookupMacro(name, last)
 		switch {
 		case closed && name != "" && macro == paramUnknown:
 			return Text{}, fmt.Errorf("postback: template: unknown macro {%s} at byte %d, expected one of %s",
-				shorten(name), i, macroList())
+				shorten(name), i, macroList(last))
 		case !closed && macro != paramUnknown:
 			return Text{}, fmt.Errorf("postback: template: macro {%s at byte %d is not closed, write {%s}", name, i, name)
 		case !closed || name == "":
@@ -74,7 +84,7 @@ func (t Text) String() string { return t.source }
 
 // Has reports whether the text uses a macro, named without braces.
 func (t Text) Has(macro string) bool {
-	id := lookupMacro(macro)
+	id := lookupMacro(macro, paramToken)
 	for _, p := range t.pieces {
 		if p.macro == id && id != paramUnknown {
 			return true
@@ -83,17 +93,23 @@ func (t Text) Has(macro string) bool {
 	return false
 }
 
-func lookupMacro(name string) param {
-	for id := paramClickID; id <= paramTS; id++ {
-		if id.String() == name {
+// lookupMacro knows the macros up to last; sig never is one.
+func lookupMacro(name string, last param) param {
+	for id := paramClickID; id <= last; id++ {
+		if id != paramSig && id.String() == name {
 			return id
 		}
 	}
 	return paramUnknown
 }
 
-func macroList() string {
-	return "{" + strings.ReplaceAll(macroNames, " ", "} {") + "}"
+// macroList lists the macros up to last.
+func macroList(last param) string {
+	names := macroNames
+	if last == paramToken {
+		names += " " + paramToken.String()
+	}
+	return "{" + strings.ReplaceAll(names, " ", "} {") + "}"
 }
 
 // leadingName is the longest prefix of s that could be a macro's name.
@@ -144,18 +160,34 @@ func (t Text) append(dst []byte, f *Fields, how escaping) []byte {
 			dst = appendEscaped(dst, f.OfferID, how)
 		case paramKID:
 			dst = appendEscaped(dst, f.KID, how)
-		// The rest is letters, digits, "-" and ".", the same in every escaping.
 		case paramEvent:
-			dst = append(dst, f.Event.String()...)
+			dst = f.appendEvent(dst, how)
 		case paramPayout:
-			dst = f.Payout.Append(dst)
+			dst = f.appendPayout(dst)
+		// The rest is letters, digits and "-", the same in every escaping.
 		case paramCurrency:
 			dst = f.Currency.Append(dst)
 		case paramTS:
 			dst = strconv.AppendInt(dst, f.TSUnixS, 10)
+		case paramToken:
+			dst = append(dst, f.Token...)
 		}
 	}
 	return dst
+}
+
+func (f *Fields) appendEvent(dst []byte, how escaping) []byte {
+	if len(f.EventWord) > 0 {
+		return appendEscaped(dst, f.EventWord, how)
+	}
+	return append(dst, f.Event.String()...)
+}
+
+func (f *Fields) appendPayout(dst []byte) []byte {
+	if f.Unexpanded {
+		return append(dst, "{payout}"...)
+	}
+	return f.Payout.Append(dst)
 }
 
 func appendEscaped(dst, value []byte, how escaping) []byte {

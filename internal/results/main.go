@@ -36,7 +36,7 @@ type finding struct {
 func experiments() []experiment {
 	return []experiment{
 		compareExperiment(), stallExperiment(), accountExperiment(), enginesExperiment(), rateExperiment(),
-		pauseExperiment(), memoryExperiment(), allocationExperiment(), edgeExperiment(), collectorExperiment(), faultsExperiment(),
+		pauseExperiment(), memoryExperiment(), allocationExperiment(), edgeExperiment(), collectorExperiment(), faultsExperiment(), networkExperiment(),
 	}
 }
 

@@ -30,7 +30,7 @@ func find(node ast.Node, path string) ast.Node {
 	rest := strings.TrimPrefix(path, "$")
 	for rest != "" {
 		var step string
-		if step, rest = nextStep(rest); step == "" {
+		if step, rest = nextStepOf(node, rest); step == "" {
 			return node
 		}
 		child := childAt(node, step)
@@ -40,6 +40,25 @@ func find(node ast.Node, path string) ast.Node {
 		node = child
 	}
 	return node
+}
+
+// nextStepOf is nextStep that knows the keys of a mapping, so that one with a
+// dot ("p99.9") is a step of its own.
+func nextStepOf(node ast.Node, path string) (step, rest string) {
+	step, rest = nextStep(path)
+	mapping, ok := node.(ast.MapNode)
+	if !ok || path[0] == '[' {
+		return step, rest
+	}
+	path = strings.TrimPrefix(path, ".")
+	for iter := mapping.MapRange(); iter.Next(); {
+		key := keyText(iter.Key())
+		after, found := strings.CutPrefix(path, key)
+		if found && len(key) > len(step) && (after == "" || after[0] == '.' || after[0] == '[') {
+			step, rest = key, after
+		}
+	}
+	return step, rest
 }
 
 // nextStep splits ".name" or "[3]" off a path and returns "name" or "[3".

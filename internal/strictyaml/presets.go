@@ -71,6 +71,19 @@ func IsPath(nameOrPath string) bool {
 		ext == extension || ext == ".yml"
 }
 
+// Beside returns the name or path that a document gives for another document:
+// a relative path counts from the folder of file, the document that names it.
+func Beside(file, nameOrPath string) string {
+	if !IsPath(nameOrPath) || filepath.IsAbs(nameOrPath) {
+		return nameOrPath
+	}
+	joined := filepath.Join(filepath.Dir(file), nameOrPath)
+	if !strings.ContainsRune(joined, filepath.Separator) {
+		return "." + string(filepath.Separator) + joined // else it would be taken for a preset's name
+	}
+	return joined
+}
+
 // readFile reads one byte more than Decode accepts, so that Decode says what is
 // wrong with a device or a forgotten gigabyte.
 func readFile(name string) ([]byte, error) {

@@ -21,6 +21,9 @@ func (p *Problems) Add(path, format string, args ...any) {
 	p.list = append(p.list, problem{path, path + ": " + fmt.Sprintf(format, args...)})
 }
 
+// Append adds the mistakes that were collected apart.
+func (p *Problems) Append(more Problems) { p.list = append(p.list, more.list...) }
+
 // Err returns the problems as plain errors without positions, joined, for
 // values that come from no document; nil if there are none.
 func (p *Problems) Err() error {

@@ -74,8 +74,7 @@ func Decode(file string, data []byte, out any) error {
 }
 
 // At returns an *Error positioned at a YAML path such as "$.partners[1].share",
-// for mistakes that only the meaning of a document shows. Keys with a dot or a
-// bracket cannot be addressed. Where the path does not exist (a missing key),
+// for mistakes that only the meaning of a document shows. Where the path does not exist (a missing key),
 // the position is that of its nearest existing parent.
 func At(file string, data []byte, path, msg string) error {
 	root, err := parse(file, data)

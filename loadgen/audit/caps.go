@@ -2,6 +2,7 @@ package audit
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"github.com/postbench/postbench/internal/intent"
@@ -25,21 +26,39 @@ type CapWindow struct {
 	// and not as billable too.
 	OverCap int64
 	// BeforeClosing are the legitimate identities recorded as billable or
-	// over_cap that were due before the router first saw the offer closed.
+	// over_cap that were due before the router first saw this window closed. One
+	// that was due in a window and received in the next counts in the latter.
 	BeforeClosing int64
+	// Unwatched says that a router watched and yet does not know when this
+	// window closed: BeforeClosing is 0 and says nothing. A closing belongs to
+	// the window that the cap status named. Where it named none, it belongs to
+	// the first of the offer's windows in the run, and all others are unwatched;
+	// only an offer that was never seen closed had no window that was.
+	Unwatched bool
 	// VisibleNs is the time from the row that reached the cap to the moment
 	// the router saw the offer closed; -1 when not known.
 	VisibleNs int64
+}
+
+// Closing is what the router saw of a cap window.
+type Closing struct {
+	Offer  int    `json:"offer"` // position in the spec
+	Window string `json:"window"`
+	// ClosedNs is when it was first seen closed (ns since the run's start), or
+	// NeverClosed if it was only seen open.
+	ClosedNs int64 `json:"closed_ns"`
 }
 
 // BilledOvershoot is the billable rows beyond the cap.
 func (w *CapWindow) BilledOvershoot() int64 { return max(0, w.Billable-w.Cap) }
 
 // TrafficOvershoot is how far the traffic that a router would have let
-// through went past the cap (DESIGN §2).
+// through went past the cap (DESIGN §2). It says nothing of a window that is
+// Unwatched.
 func (w *CapWindow) TrafficOvershoot() int64 { return max(0, w.BeforeClosing-w.Cap) }
 
-// Undershoot is what was refused as over the cap although room remained.
+// Undershoot is what was refused as over the cap although room remained when the
+// window had ended.
 func (w *CapWindow) Undershoot() int64 { return max(0, min(w.OverCap, w.Cap-w.Billable)) }
 
 // noOffer stands for the offer of a row that belongs to no intent.
@@ -54,6 +73,11 @@ type capEntry struct {
 	capKey
 	billable int64
 	recorded []int64 // Unix ns of the billable rows that say it
+
+	// Of the sheet that is being drawn up:
+	closedNs   int64 // before which an identity must be due to count
+	unwatched  bool
+	firstDueNs int64 // of its identities
 }
 
 // capBook books rows of capped offers, each in the window that the row names.
@@ -63,6 +87,7 @@ type capBook struct {
 	numbers map[capKey]uint32 // position in entries + 1
 	entries []capEntry
 	dropped int64
+	named   map[int]bool // offers whose windows the cap status named
 }
 
 func newCapBook(offers []intent.Offer) capBook {
@@ -126,12 +151,28 @@ func (k capKey) compare(o capKey) int {
 func (b *capBook) windows(cfg *Config) []CapWindow {
 	list := make([]CapWindow, 0, len(b.entries))
 	seen := make([]bool, len(b.offers))
+	closings, named := make(map[capKey]int64, len(cfg.Closings)), make(map[int]bool)
+	for _, c := range cfg.Closings {
+		closings[capKey{c.Offer, c.Window}], named[c.Offer] = c.ClosedNs, true
+	}
 	for i := range b.entries {
 		e := &b.entries[i]
 		seen[e.offer] = true
+		e.firstDueNs, e.unwatched = math.MaxInt64, false
+		switch closedNs, watched := closings[e.capKey]; {
+		case cfg.ClosedSeenNs == nil:
+			e.closedNs = math.MinInt64
+		case !named[e.offer]:
+			e.closedNs = cfg.ClosedSeenNs[e.offer]
+		case watched:
+			e.closedNs = closedNs
+		default:
+			e.closedNs, e.unwatched = math.MinInt64, true
+		}
 		list = append(list, CapWindow{OfferID: b.offers[e.offer].ID, Window: e.window, Cap: b.offers[e.offer].Cap,
 			Billable: e.billable, VisibleNs: b.visibleNs(e, cfg)})
 	}
+	b.named = named
 	for i := range b.offers {
 		if b.offers[i].Cap > 0 && !seen[i] {
 			list = append(list, CapWindow{OfferID: b.offers[i].ID, Cap: b.offers[i].Cap, VisibleNs: -1})
@@ -146,25 +187,46 @@ func (b *capBook) windows(cfg *Config) []CapWindow {
 func (b *capBook) visibleNs(e *capEntry, cfg *Config) int64 {
 	limit := b.offers[e.offer].Cap
 	timed := int64(len(e.recorded))
-	if !cfg.ClockKnown || cfg.ClosedSeenNs == nil || timed < e.billable || timed < limit {
+	if !cfg.ClockKnown || cfg.ClosedSeenNs == nil || e.unwatched || timed < e.billable || timed < limit {
 		return -1
 	}
-	closedNs := cfg.ClosedSeenNs[e.offer]
 	slices.Sort(e.recorded)
 	reachedNs := e.recorded[limit-1] + cfg.ClockOffsetNs - cfg.StartUnixNs
-	if closedNs == NeverClosed || closedNs < reachedNs {
+	if e.closedNs == NeverClosed || e.closedNs < reachedNs {
 		return -1
 	}
-	return closedNs - reachedNs
+	return e.closedNs - reachedNs
 }
 
-// identity counts a legitimate identity in its window.
-func (w *CapWindow) identity(cell *Cell, closedNs int64) {
-	if cell.DueNs < closedNs {
+// identity counts a legitimate identity in its window, whose entry is e.
+func (w *CapWindow) identity(cell *Cell, e *capEntry) {
+	e.firstDueNs = min(e.firstDueNs, cell.DueNs)
+	if cell.DueNs < e.closedNs {
 		w.BeforeClosing++
 	}
 	if cell.verdicts().Has(intent.OverCap) && cell.BillableRows == 0 {
 		w.OverCap++
+	}
+}
+
+// markUnwatched takes back what was counted before a closing that belongs to
+// another window. list is what windows returned.
+func (b *capBook) markUnwatched(list []CapWindow, cfg *Config) {
+	first := make(map[int]*capEntry)
+	for i := range b.entries {
+		e := &b.entries[i]
+		if f := first[e.offer]; f == nil || cmp.Or(cmp.Compare(e.firstDueNs, f.firstDueNs), cmp.Compare(e.window, f.window)) < 0 {
+			first[e.offer] = e
+		}
+	}
+	for i := range b.entries {
+		e := &b.entries[i]
+		if cfg.ClosedSeenNs != nil && !b.named[e.offer] && e.closedNs != NeverClosed && first[e.offer] != e {
+			e.unwatched = true
+		}
+		if e.unwatched {
+			list[i].Unwatched, list[i].BeforeClosing, list[i].VisibleNs = true, 0, -1
+		}
 	}
 }
 

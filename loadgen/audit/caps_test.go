@@ -2,6 +2,7 @@ package audit
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/postbench/postbench/internal/intent"
@@ -153,6 +154,95 @@ func TestTrafficOvershootCountsIdentities(t *testing.T) {
 	got := [3]int64{s.Caps[0].BeforeClosing, s.Caps[1].BeforeClosing, s.Caps[2].BeforeClosing}
 	if want := [3]int64{a, 0, b - 3}; got != want {
 		t.Errorf("before closing %d, want %d: %+v", got, want, s.Caps)
+	}
+}
+
+// windowedRun is a cappedRun whose offer a counts in three windows: 5 intents
+// fall in "mon", 5 in "tue", the others in "wed", none of which comes first in
+// the ledger.
+func windowedRun(t *testing.T) *history {
+	h := cappedRun(t, 60)
+	for n := 1; n <= int(h.count(0)); n++ {
+		h.of(h.nth(0, n)).CapWindow = []string{"mon", "tue", "wed"}[min((n-1)/5, 2)]
+	}
+	slices.Reverse(h.rows)
+	h.cfg.ClosedSeenNs = []int64{NeverClosed, NeverClosed}
+	return h
+}
+
+// What the router saw of one window says nothing of another, and each has the
+// whole cap of 3.
+func TestTrafficOvershootOfWindows(t *testing.T) {
+	h := windowedRun(t)
+	due := func(n int) int64 { return h.cfg.Cells[h.nth(0, n)].DueNs }
+	rest := h.count(0) - 10
+	const unwatched = -1
+	for _, c := range []struct {
+		name     string
+		closed   int64 // first, of any window
+		closings []Closing
+		before   [3]int64 // of mon, tue, wed
+	}{
+		{"never closed", NeverClosed, nil, [3]int64{5, 5, rest}},
+		{"closed in the first one", due(5), nil, [3]int64{4, unwatched, unwatched}},
+		{"closed later: all of the first one came before", due(8), nil, [3]int64{5, unwatched, unwatched}},
+		{"each by name", due(5), []Closing{{0, "tue", due(9)}, {0, "mon", due(5)}, {0, "wed", due(12)}}, [3]int64{4, 3, 1}},
+		{"one seen open only", due(5), []Closing{{0, "mon", due(5)}, {0, "tue", NeverClosed}}, [3]int64{4, 5, unwatched}},
+		{"only another offer's by name", due(5), []Closing{{1, "mon", due(1)}}, [3]int64{4, unwatched, unwatched}},
+		{"closed before anything was due in it", due(1), []Closing{{0, "tue", due(4)}}, [3]int64{unwatched, 0, unwatched}},
+	} {
+		h.cfg.ClosedSeenNs[0], h.cfg.Closings = c.closed, c.closings
+		for i, w := range h.judge().Caps[:3] {
+			want := CapWindow{OfferID: "a", Window: []string{"mon", "tue", "wed"}[i], Cap: 3, Billable: []int64{5, 5, rest}[i],
+				BeforeClosing: max(0, c.before[i]), Unwatched: c.before[i] == unwatched, VisibleNs: w.VisibleNs}
+			if w != want {
+				t.Errorf("%s:\ngot  %+v\nwant %+v", c.name, w, want)
+			}
+		}
+	}
+	h.cfg.ClosedSeenNs, h.cfg.Closings = nil, nil
+	if w := h.judge().Caps[1]; w.Unwatched || w.BeforeClosing != 0 || w.BilledOvershoot() != 2 {
+		t.Errorf("no router: %+v", w)
+	}
+}
+
+// Room in one window is no room in another.
+func TestUndershootOfWindows(t *testing.T) {
+	h := windowedRun(t)
+	refuse := func(from, to int) {
+		for n := from; n <= to; n++ {
+			h.of(h.nth(0, n)).Verdict = intent.OverCap
+		}
+	}
+	refuse(1, 5)  // mon: 0 billable, 3 places free
+	refuse(9, 10) // tue: 3 billable, full
+	refuse(13, int(h.count(0)))
+	s := h.judge()
+	for i, want := range []int64{3, 0, 1} {
+		if w := s.Caps[i]; w.Undershoot() != want || w.BilledOvershoot() != 0 {
+			t.Errorf("%+v: undershoot %d, want %d", w, w.Undershoot(), want)
+		}
+	}
+}
+
+// Each window becomes visible by its own closing, or not at all.
+func TestVisibilityOfWindows(t *testing.T) {
+	h := windowedRun(t)
+	reachedNs := func(n int) int64 { return h.cfg.Cells[h.nth(0, n)].DueNs + 3*msNs }
+	h.cfg.ClosedSeenNs[0] = reachedNs(3) + 7
+	for name, c := range map[string]struct {
+		closings []Closing
+		want     [3]int64
+	}{
+		"by name":     {[]Closing{{0, "mon", reachedNs(3) + 7}, {0, "wed", reachedNs(13) + 9}}, [3]int64{7, -1, 9}},
+		"not by name": {nil, [3]int64{7, -1, -1}},
+	} {
+		h.cfg.Closings = c.closings
+		for i, w := range h.judge().Caps[:3] {
+			if w.VisibleNs != c.want[i] {
+				t.Errorf("%s: %s visible after %d ns, want %d", name, w.Window, w.VisibleNs, c.want[i])
+			}
+		}
 	}
 }
 

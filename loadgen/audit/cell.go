@@ -57,7 +57,8 @@ const (
 	markDuplicateRow
 	markConflictRow
 	markForged
-	markBilled // a billable row in the intent's currency
+	markBilled      // a billable row in the intent's currency
+	markBilledAgain // a further one
 )
 
 // Dispatched notes the start of an attempt.

@@ -27,7 +27,8 @@ type Config struct {
 	Intents *intent.Generator
 	// Cells holds one cell per planned intent.
 	Cells []Cell
-	// Carries has one entry per partner of the spec.
+	// Carries has one entry per partner of the spec. One without Event must be
+	// NoEvents there: the steps of its chains could not be told apart.
 	Carries []Carries
 	// StartUnixNs is the run's start on this machine's clock.
 	StartUnixNs int64
@@ -41,6 +42,9 @@ type Config struct {
 	// ClosedSeenNs is, per offer, when the router first saw it closed (ns
 	// since the run's start) or NeverClosed. nil without a router.
 	ClosedSeenNs []int64
+	// Closings are the cap windows that the router saw by name, each once; none
+	// of an offer whose cap status names no window. Not used without ClosedSeenNs.
+	Closings []Closing
 	// MaxAttemptNs bounds how long after its end an attempt without an ack may
 	// still reach the server; it widens what counts as straddling an
 	// attribution window.
@@ -54,7 +58,7 @@ type Judge struct {
 	it       intent.Intent
 	rows     rowCounts
 	caps     capBook
-	money    moneyBook
+	accounts []account // one per partner, and the last for rows that are nobody's
 	verdicts [intent.Verdicts]int64
 	missing  int64 // legitimate intents without a row that may still come
 }
@@ -63,7 +67,7 @@ type Judge struct {
 // counts per intent, and both must agree.
 type rowCounts struct {
 	ours, identities, repeats, phantoms, filtered int64
-	billable, doubleCounted, older                int64
+	billable, doubleCounted, older, eventless     int64
 }
 
 // NewJudge clears earlier judgements from the cells and returns a judge.
@@ -71,7 +75,10 @@ func NewJudge(cfg Config) *Judge {
 	if !cfg.ClockKnown {
 		cfg.ClockOffsetNs = 0
 	}
-	j := &Judge{cfg: cfg, caps: newCapBook(cfg.Intents.Spec().Offers), money: moneyBook{}}
+	j := &Judge{cfg: cfg, caps: newCapBook(cfg.Intents.Spec().Offers)}
+	for range len(cfg.Intents.Spec().Partners) + 1 {
+		j.accounts = append(j.accounts, newAccount())
+	}
 	for i := range cfg.Cells {
 		cell := &cfg.Cells[i]
 		cell.forgetLedger()
@@ -84,7 +91,7 @@ func NewJudge(cfg Config) *Judge {
 
 // Row takes one row of the ledger.
 func (j *Judge) Row(row *Row) {
-	index, owner := j.cfg.Intents.Find(row.ClickID, row.TxID)
+	index, owner := j.cfg.Intents.FindEvent(row.ClickID, row.TxID, row.Event)
 	switch {
 	case owner == intent.OtherRun:
 		j.rows.filtered++
@@ -141,7 +148,7 @@ func (j *Judge) phantom(row *Row) {
 	j.rows.phantoms++
 	if row.Verdict == intent.Billable {
 		j.rows.billable++
-		j.money.unexpected(row.Currency, row.Payout)
+		j.accounts[len(j.accounts)-1].unexpected(row.Currency, row.Payout, Phantom)
 		j.caps.row(row, noOffer)
 	}
 }
@@ -149,6 +156,9 @@ func (j *Judge) phantom(row *Row) {
 // ours takes a row of the intent in j.it.
 func (j *Judge) ours(cell *Cell, row *Row) {
 	j.rows.ours++
+	if j.it.ChainSteps > 0 && row.Event == postback.EventNone {
+		j.rows.eventless++
+	}
 	j.verdicts[row.Verdict]++
 	if cell.inLedger() {
 		j.rows.repeats++
@@ -202,11 +212,17 @@ func (j *Judge) billable(cell *Cell, row *Row) {
 	}
 	cell.BillableRows = saturate(cell.BillableRows)
 	payout, currency := j.payout(row), j.currency(row)
-	if !j.it.Payable() || currency != j.it.Currency {
-		j.money.unexpected(currency, payout)
-		return
+	account := j.accounts[j.it.Partner]
+	switch {
+	case !j.it.Kind.Legitimate():
+		account.unexpected(currency, payout, ForgedAccepted)
+	case !j.it.Payable():
+		account.unexpected(currency, payout, WrongVerdict)
+	case currency != j.it.Currency:
+		account.unexpected(currency, payout, WrongCurrency)
+	default:
+		account.recorded(cell, currency, payout)
 	}
-	j.money.recorded(cell, currency, payout)
 }
 
 // admissible is the verdict set for the intent in j.it. The server's clock

@@ -14,7 +14,7 @@ import (
 // rows at hand. It shares no code with the Judge.
 func model(cfg *Config, rows []Row) *Sheet {
 	spec := cfg.Intents.Spec()
-	m := &modelRun{cfg: cfg, spec: spec, money: map[postback.Currency]*Money{}, windows: map[[2]string]*modelWindow{}, timed: cfg.ClockKnown}
+	m := &modelRun{cfg: cfg, spec: spec, money: map[purse]*Money{}, lost: map[loss]*LostMoney{}, windows: map[[2]string]*modelWindow{}, timed: cfg.ClockKnown}
 	m.sheet = &Sheet{Delivery: hist.New(), Recorded: hist.New()}
 	for _, p := range spec.Partners {
 		m.sheet.Partners = append(m.sheet.Partners, PartnerSheet{Name: p.Name})
@@ -32,7 +32,8 @@ type modelRun struct {
 	cfg     *Config
 	spec    *intent.Spec
 	sheet   *Sheet
-	money   map[postback.Currency]*Money
+	money   map[purse]*Money
+	lost    map[loss]*LostMoney
 	windows map[[2]string]*modelWindow // offer id, window
 	falseD  int64
 	timed   bool
@@ -42,6 +43,7 @@ type modelWindow struct {
 	CapWindow
 	offer   int
 	times   []int64
+	dues    []int64 // of its identities
 	untimed bool
 }
 
@@ -50,7 +52,7 @@ func (m *modelRun) group(rows []Row) map[uint64][]Row {
 	accounts := map[uint64][]Row{}
 	ids := m.ids()
 	for _, row := range rows {
-		whose := ids.lookUp(&row)
+		whose := m.step(ids.lookUp(&row), &row)
 		switch {
 		case whose.otherRun:
 			m.sheet.FilteredRows++
@@ -62,6 +64,9 @@ func (m *modelRun) group(rows []Row) map[uint64][]Row {
 				continue
 			}
 			accounts[whose.index] = append(accounts[whose.index], row)
+			if m.at(whose.index).ChainSteps > 0 && row.Event == postback.EventNone {
+				m.sheet.ChainRowsWithoutEvent++
+			}
 			continue
 		case m.earlier(&row, 0):
 			m.sheet.FilteredRows++
@@ -69,9 +74,7 @@ func (m *modelRun) group(rows []Row) map[uint64][]Row {
 		}
 		m.sheet.Phantom++
 		if row.Verdict == intent.Billable {
-			c := m.currency(row.Currency)
-			c.RecordedCount, c.SurplusCount = c.RecordedCount+1, c.SurplusCount+1
-			c.RecordedMicros, c.SurplusMicros = c.RecordedMicros+row.Payout, c.SurplusMicros+row.Payout
+			m.unwanted(nobody, row.Currency, row.Payout, "phantom")
 			m.bill(&row, -1)
 		}
 	}
@@ -124,6 +127,20 @@ func (ids *modelIDs) lookUp(row *Row) modelOwner {
 	return ids.byClick[string(row.ClickID)]
 }
 
+// step looks for the step of a chain that a row's event stands for.
+func (m *modelRun) step(owner modelOwner, row *Row) modelOwner {
+	if !owner.known || len(m.spec.Mix.Chains) == 0 {
+		return owner
+	}
+	for index := range len(m.cfg.Cells) + modelSpare {
+		if it := m.at(uint64(index)); it.Origin == owner.index && it.Event == row.Event {
+			owner.index = it.Index
+			break
+		}
+	}
+	return owner
+}
+
 func (m *modelRun) at(index uint64) *intent.Intent {
 	it := &intent.Intent{}
 	m.cfg.Intents.At(index, it)
@@ -157,13 +174,6 @@ func (m *modelRun) offsetNs() int64 {
 		return m.cfg.ClockOffsetNs
 	}
 	return 0
-}
-
-func (m *modelRun) currency(c postback.Currency) *Money {
-	if m.money[c] == nil {
-		m.money[c] = &Money{Currency: c}
-	}
-	return m.money[c]
 }
 
 // bill books a billable or over_cap row in its cap window and returns that.
@@ -216,7 +226,7 @@ func (m *modelRun) account(index uint64, rows []Row) {
 		m.times(cell, rows, originals)
 	}
 	m.cap(it, cell, rows, has)
-	m.pay(it, cell, rows, has)
+	m.pay(it, cell, rows, has, fate)
 	if fate == FateLostAfterAck || fate == FateLostAtPartner {
 		s.Worst = append(s.Worst, Lost{Index: index, ClickID: string(it.ClickID), TxID: string(it.TxID), Event: it.Event, Partner: it.Partner,
 			Payout: it.Payout, Currency: it.Currency, Fate: fate, Reason: intent.Reason(cell.Reason), DueNs: cell.DueNs,
@@ -249,14 +259,12 @@ func (m *modelRun) count(it *intent.Intent, cell *Cell, fate Fate) {
 	s.Intents, p.Intents = s.Intents+1, p.Intents+1
 	s.Attempts, p.Attempts = s.Attempts+int64(cell.Attempts), p.Attempts+int64(cell.Attempts)
 	s.AckedAttempts += int64(cell.Acked)
+	p.AttemptsPerIntent[min(8, int(cell.Attempts))]++
 	for _, f := range []*Fates{&s.Fates, &p.Fates} {
 		*[]*int64{&f.Recorded, &f.RecordedUnacked, &f.LostAfterAck, &f.LostAtPartner, &f.Rejected, &f.ForgedAccepted}[fate]++
 	}
 	if fate == FateLostAtPartner {
-		reason := intent.Reason(cell.Reason)
-		if reason == intent.NoReason || reason >= intent.Reasons {
-			reason = intent.RunEnded
-		}
+		reason := givenUp(cell)
 		s.Drops[reason]++
 		p.Drops[reason]++
 	}
@@ -296,6 +304,8 @@ func (m *modelRun) allowed(it *intent.Intent, cell *Cell) []intent.Verdict {
 	switch {
 	case it.Kind == intent.UnknownClick:
 		return []intent.Verdict{intent.Unattributed}
+	case it.Event == postback.EventRejected || it.Event == postback.EventRefund:
+		return []intent.Verdict{intent.Reversal}
 	case it.Payout <= 0:
 		list = []intent.Verdict{intent.NonBillable}
 	case offer.Cap > 0:
@@ -363,67 +373,47 @@ func (m *modelRun) cap(it *intent.Intent, cell *Cell, rows []Row, has map[intent
 	w := slices.MinFunc(windows, func(a, b *modelWindow) int {
 		return cmp.Or(cmp.Compare(a.offer, b.offer), cmp.Compare(a.Window, b.Window))
 	})
-	if m.cfg.ClosedSeenNs != nil && cell.DueNs < m.cfg.ClosedSeenNs[w.offer] {
-		w.BeforeClosing++
-	}
+	w.dues = append(w.dues, cell.DueNs)
 	if has[intent.OverCap] && !has[intent.Billable] {
 		w.OverCap++
 	}
 }
 
-// pay holds the billable rows against what the partner counts.
-func (m *modelRun) pay(it *intent.Intent, cell *Cell, rows []Row, has map[intent.Verdict]bool) {
-	carries := m.cfg.Carries[it.Partner]
-	own, ownRows := postback.Money(0), int64(0)
-	for _, row := range rows {
-		if row.Verdict != intent.Billable {
-			continue
-		}
-		payout, currency := it.Payout, it.Currency
-		if carries.Payout && row.HasPayout {
-			payout = row.Payout
-		}
-		if carries.Currency && row.Currency != (postback.Currency{}) {
-			currency = row.Currency
-		}
-		c := m.currency(currency)
-		c.RecordedCount++
-		c.RecordedMicros += payout
-		if it.Payable() && currency == it.Currency {
-			own += payout
-			ownRows++
-			continue
-		}
-		c.SurplusCount++
-		c.SurplusMicros += payout
+// closing is when the router saw a window closed, if it can be known.
+func (m *modelRun) closing(w *modelWindow) (ns int64, known bool) {
+	if m.cfg.ClosedSeenNs == nil {
+		return 0, false
 	}
-	if !it.Payable() {
-		return
+	named := false
+	for _, c := range m.cfg.Closings {
+		if c.Offer == w.offer && c.Window == w.Window {
+			return c.ClosedNs, true
+		}
+		named = named || c.Offer == w.offer
 	}
-	c := m.currency(it.Currency)
-	for _, verdict := range []intent.Verdict{intent.OverCap, intent.Late, intent.Unattributed} {
-		if has[verdict] && !has[intent.Billable] && slices.Contains(m.allowed(it, cell), verdict) {
-			c.LeftOutCount++
-			c.LeftOutMicros += it.Payout
-			return
+	if named {
+		return 0, false
+	}
+	ns = m.cfg.ClosedSeenNs[w.offer]
+	for _, other := range m.windows {
+		if other.offer == w.offer && ns != NeverClosed && other.before(w) {
+			return 0, false
 		}
 	}
-	c.PartnerCount++
-	c.PartnerMicros += it.Payout
-	c.MissingCount += max(0, 1-ownRows)
-	c.SurplusCount += max(0, ownRows-1)
-	c.MissingMicros += max(0, it.Payout-own)
-	c.SurplusMicros += max(0, own-it.Payout)
+	return ns, true
+}
+
+// before reports whether the run came to this window first; to one without an
+// identity it never came.
+func (w *modelWindow) before(o *modelWindow) bool {
+	first := func(dues []int64) int64 { return slices.Min(append([]int64{NeverClosed}, dues...)) }
+	return cmp.Or(cmp.Compare(first(w.dues), first(o.dues)), cmp.Compare(w.Window, o.Window)) < 0
 }
 
 // close orders what was collected.
 func (m *modelRun) close() *Sheet {
 	s := m.sheet
-	s.Money = []Money{}
-	for _, c := range m.money {
-		s.Money = append(s.Money, *c)
-	}
-	slices.SortFunc(s.Money, func(a, b Money) int { return cmp.Compare(a.Currency.String(), b.Currency.String()) })
+	m.closeMoney()
 	s.Caps = []CapWindow{}
 	for i, o := range m.spec.Offers {
 		seen := false
@@ -436,8 +426,14 @@ func (m *modelRun) close() *Sheet {
 	}
 	for _, w := range m.windows {
 		slices.Sort(w.times)
-		if m.cfg.ClockKnown && m.cfg.ClosedSeenNs != nil && !w.untimed && int64(len(w.times)) >= w.Cap {
-			closed := m.cfg.ClosedSeenNs[w.offer]
+		closed, known := m.closing(w)
+		w.Unwatched = m.cfg.ClosedSeenNs != nil && !known
+		for _, due := range w.dues {
+			if known && due < closed {
+				w.BeforeClosing++
+			}
+		}
+		if m.cfg.ClockKnown && known && !w.untimed && int64(len(w.times)) >= w.Cap {
 			if ns := closed + m.cfg.StartUnixNs - m.cfg.ClockOffsetNs - w.times[w.Cap-1]; closed != NeverClosed && ns >= 0 {
 				w.VisibleNs = ns
 			}

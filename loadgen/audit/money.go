@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/postbench/postbench/internal/intent"
@@ -29,52 +30,82 @@ type Money struct {
 // moneyBook has at most one entry per three letters.
 type moneyBook map[postback.Currency]Money
 
+// account is the money of one partner, or that of the rows that are nobody's.
+// The two books are kept apart and must agree.
+type account struct {
+	money moneyBook
+	lost  lostBook
+}
+
+func newAccount() account { return account{moneyBook{}, lostBook{}} }
+
+func (a account) clone() account { return account{maps.Clone(a.money), maps.Clone(a.lost)} }
+
 // unexpected books a billable row that no payable intent accounts for.
-func (b moneyBook) unexpected(currency postback.Currency, payout postback.Money) {
-	m := b[currency]
+func (a account) unexpected(currency postback.Currency, payout postback.Money, mechanism string) {
+	m := a.money[currency]
 	m.add(&m.RecordedMicros, payout)
 	m.add(&m.SurplusMicros, payout)
 	m.RecordedCount++
 	m.SurplusCount++
-	b[currency] = m
+	a.money[currency] = m
+	a.lost.add(lostKey{currency, mechanism, true}, 1, payout)
 }
 
 // recorded books a billable row of a payable intent in its currency; what it
 // means is known when all rows are (see intent).
-func (b moneyBook) recorded(cell *Cell, currency postback.Currency, payout postback.Money) {
-	m := b[currency]
+func (a account) recorded(cell *Cell, currency postback.Currency, payout postback.Money) {
+	m := a.money[currency]
 	m.add(&m.RecordedMicros, payout)
 	m.RecordedCount++
 	if cell.Marks&markBilled != 0 {
 		m.SurplusCount++
+		cell.Marks |= markBilledAgain
+		a.lost.add(lostKey{currency, DoubleCounted, true}, 1, 0)
 	}
 	cell.Marks |= markBilled
 	m.add(&cell.BilledMicros, payout)
-	b[currency] = m
+	a.money[currency] = m
 }
 
-// intent closes the account of a payable intent. leftOut says that it was
-// recorded and rightly not paid.
-func (b moneyBook) intent(it *intent.Intent, cell *Cell, leftOut bool) {
-	m := b[it.Currency]
-	defer func() { b[it.Currency] = m }()
-	if leftOut {
-		m.add(&m.LeftOutMicros, it.Payout)
-		m.LeftOutCount++
-		return
-	}
+// leftOut closes the account of a payable intent that was recorded and rightly
+// not paid.
+func (a account) leftOut(it *intent.Intent) {
+	m := a.money[it.Currency]
+	m.add(&m.LeftOutMicros, it.Payout)
+	m.LeftOutCount++
+	a.money[it.Currency] = m
+}
+
+// intent closes the account of any other payable intent.
+func (a account) intent(it *intent.Intent, cell *Cell, fate Fate) {
+	m := a.money[it.Currency]
 	m.add(&m.PartnerMicros, it.Payout)
 	m.PartnerCount++
-	if cell.Marks&markBilled == 0 {
+	unbilled := cell.Marks&markBilled == 0
+	if unbilled {
 		m.MissingCount++
 	}
 	difference := cell.BilledMicros
 	m.add(&difference, -it.Payout)
-	if difference < 0 {
+	surplus := difference >= 0
+	if surplus {
+		m.add(&m.SurplusMicros, difference)
+	} else {
 		m.add(&m.MissingMicros, -difference)
-		return
 	}
-	m.add(&m.SurplusMicros, difference)
+	a.money[it.Currency] = m
+
+	key := lostKey{it.Currency, WrongAmount, surplus}
+	switch {
+	case unbilled:
+		a.lost.add(lostKey{it.Currency, cell.mechanism(fate), surplus}, 1, max(difference, -difference))
+	case surplus && cell.Marks&markBilledAgain != 0:
+		key.mechanism = DoubleCounted
+		a.lost.add(key, 0, difference) // each row was counted when it came
+	case difference != 0:
+		a.lost.add(key, 1, max(difference, -difference))
+	}
 }
 
 // add adds with wrap-around, so that the equation above holds whatever a
@@ -85,6 +116,27 @@ func (m *Money) add(to *postback.Money, amount postback.Money) {
 		m.Overflowed = true
 	}
 	*to = sum
+}
+
+// plus adds another book's entries.
+func (b moneyBook) plus(other moneyBook) {
+	for currency, o := range other {
+		m := b[currency]
+		for _, sum := range []struct {
+			to     *postback.Money
+			amount postback.Money
+		}{{&m.PartnerMicros, o.PartnerMicros}, {&m.RecordedMicros, o.RecordedMicros}, {&m.MissingMicros, o.MissingMicros},
+			{&m.SurplusMicros, o.SurplusMicros}, {&m.LeftOutMicros, o.LeftOutMicros}} {
+			m.add(sum.to, sum.amount)
+		}
+		m.PartnerCount += o.PartnerCount
+		m.RecordedCount += o.RecordedCount
+		m.MissingCount += o.MissingCount
+		m.SurplusCount += o.SurplusCount
+		m.LeftOutCount += o.LeftOutCount
+		m.Overflowed = m.Overflowed || o.Overflowed
+		b[currency] = m
+	}
 }
 
 func (b moneyBook) sorted() []Money {

@@ -27,10 +27,13 @@ func TestRandomHistories(t *testing.T) {
 			seen["times not known"] = true
 		}
 		for _, w := range s.Caps {
-			if w.VisibleNs > 0 {
-				seen["visible"] = true
-			}
+			seen["visible"] = seen["visible"] || w.VisibleNs > 0
+			seen["unwatched"] = seen["unwatched"] || w.Unwatched
 		}
+		for _, l := range s.LostMoney {
+			seen[fmt.Sprint(l.Mechanism, " ", l.Surplus)] = true
+		}
+		seen["chain without event"] = seen["chain without event"] || s.ChainRowsWithoutEvent > 0
 		if t.Failed() {
 			t.Fatalf("history %d", seed)
 		}
@@ -42,7 +45,10 @@ func TestRandomHistories(t *testing.T) {
 	for _, name := range []string{"recorded", "recorded_unacked", "lost_after_ack", "lost_at_partner", "rejected", "forged_accepted",
 		"double_counted", "phantom", "wrong_verdict", "wrong_payload", "conflicts", "repeats", "filtered", "false_duplicate",
 		"rows late", "USD left out", "USD missing", "USD surplus", "EUR surplus µ", "reason run_ended", "times not known", "visible",
-		"o0 billed_overshoot", "o0 traffic_overshoot", "o0 undershoot", "o1 w billed_overshoot", "o1 w undershoot"} {
+		"rows reversal", "chain without event", "queue_full false", "timed_out false", "run_ended false", "lost_after_ack false",
+		"wrong_verdict false", "wrong_verdict true", "wrong_currency false", "wrong_currency true", "wrong_amount false", "wrong_amount true",
+		"double_counted true", "forged_accepted true", "phantom true",
+		"o0 billed_overshoot", "o0 traffic_overshoot", "o0 undershoot", "o1 w billed_overshoot", "o1 w undershoot", "unwatched"} {
 		if !seen[name] {
 			t.Errorf("no history has any %q", name)
 		}
@@ -61,8 +67,8 @@ func randomHistory(t testing.TB, seed uint64) *history {
 	n := 1 + d.IntN(12)
 	h := newHistory(t, d.spec(t, n), n)
 	h.cfg.Carries = nil
-	for range h.cfg.Intents.Spec().Partners {
-		h.cfg.Carries = append(h.cfg.Carries, Carries{TxID: d.chance(0.7), OfferID: d.chance(0.7), Event: d.chance(0.7),
+	for _, p := range h.cfg.Intents.Spec().Partners {
+		h.cfg.Carries = append(h.cfg.Carries, Carries{TxID: d.chance(0.7), OfferID: d.chance(0.7), Event: !p.NoEvents,
 			Payout: d.chance(0.8), Currency: d.chance(0.8)})
 	}
 	h.cfg.ClockKnown = d.chance(0.7)
@@ -83,6 +89,13 @@ func randomHistory(t testing.TB, seed uint64) *history {
 	for range d.IntN(2*n + 3) {
 		h.add(d.row(h, otherRun))
 	}
+	for i := range h.cfg.Intents.Spec().Offers {
+		for _, window := range []string{"", "v", "w"} {
+			if d.chance(0.2) {
+				h.cfg.Closings = append(h.cfg.Closings, Closing{i, window, one[int64](d, NeverClosed, 0, int64(n/2)*msNs, 1<<40)})
+			}
+		}
+	}
 	return h
 }
 
@@ -91,13 +104,14 @@ func (d dice) spec(t testing.TB, n int) intent.Spec {
 	share := func() float64 { return one[float64](d, 0, 0, 0.1, 0.3) / 2 }
 	spec.Mix = intent.Mix{UnknownClicks: share(), BadSignatures: share(), Malformed: share(), UnknownPartner: share(), Leads: share()}
 	for i := range 1 + d.IntN(2) {
-		spec.Partners = append(spec.Partners, intent.Partner{Name: fmt.Sprint("p", i), Share: 1})
+		spec.Partners = append(spec.Partners, intent.Partner{Name: fmt.Sprint("p", i), Share: 1, NoEvents: d.chance(0.3)})
 	}
 	for i := range 1 + d.IntN(3) {
 		spec.Offers = append(spec.Offers, intent.Offer{ID: fmt.Sprint("o", i), Share: 1, Payout: one[postback.Money](d, 10, 10, 40, 0),
 			Currency: one(d, usd, eur), Cap: one[int64](d, 0, 1, 2, 3),
 			AttributionWindowS: one[int64](d, 0, 0, 60, 1800, 1801, 3600)})
 	}
+	d.spice(&spec)
 	if d.chance(0.2) {
 		var ids []string
 		for i := range n {
@@ -110,6 +124,28 @@ func (d dice) spec(t testing.TB, n int) intent.Spec {
 		spec.Clicks = list
 	}
 	return spec
+}
+
+// spice adds what not every mix allows.
+func (d dice) spice(spec *intent.Spec) {
+	allowed := func() bool {
+		_, err := intent.New(*spec)
+		return err == nil
+	}
+	plain := spec.Mix
+	lead, sale, refund := postback.EventLead, postback.EventSale, postback.EventRefund
+	if d.chance(0.4) {
+		spec.Mix.Chains = []intent.Chain{{Events: one(d, []postback.Event{lead, sale}, []postback.Event{sale, refund},
+			[]postback.Event{lead, sale, postback.EventRejected}), Share: one(d, 0.1, 0.15)}}
+		spec.Mix.ChainLag = one[uint64](d, 1, 2, 3)
+	}
+	if !allowed() {
+		spec.Mix = plain
+	}
+	plain = spec.Mix
+	if spec.Mix.Late = one(d, 0, 0, 0.05); !allowed() {
+		spec.Mix = plain
+	}
 }
 
 // cell plays an intent in any way.

@@ -2,8 +2,6 @@ package audit
 
 import (
 	"fmt"
-	"maps"
-	"math"
 
 	"github.com/postbench/postbench/internal/hist"
 	"github.com/postbench/postbench/internal/intent"
@@ -36,7 +34,16 @@ type PartnerSheet struct {
 	Intents, Attempts int64
 	Fates             Fates
 	Drops             [intent.Reasons]int64
+	// AttemptsPerIntent[n] are its intents that took n attempts, deliberate
+	// duplicates included; the last entry takes those with more.
+	AttemptsPerIntent [MaxAttemptsCounted + 1]int64
+	// Money and LostMoney are the Sheet's without the phantoms.
+	Money     []Money
+	LostMoney []LostMoney
 }
+
+// MaxAttemptsCounted is the last entry of AttemptsPerIntent: so many or more.
+const MaxAttemptsCounted = 8
 
 // Sheet is the balance sheet of a run.
 type Sheet struct {
@@ -60,6 +67,12 @@ type Sheet struct {
 	Verdicts [intent.Verdicts]int64
 
 	Money []Money
+	// LostMoney says which mechanism caused how much of Money's missing and
+	// surplus.
+	LostMoney []LostMoney
+	// ChainRowsWithoutEvent are rows of conversions that report several events,
+	// in a ledger that does not say which: they all count as the first.
+	ChainRowsWithoutEvent int64
 	// Caps has at least one entry per capped offer.
 	Caps []CapWindow
 	// CapRowsDropped could not be booked in Caps: the ledger names more than
@@ -85,12 +98,17 @@ func (j *Judge) Sheet() *Sheet {
 	s := &Sheet{
 		DoubleCounted: j.rows.doubleCounted, Phantom: j.rows.phantoms, Repeats: j.rows.repeats,
 		FilteredRows: j.rows.filtered, Verdicts: j.verdicts, CapRowsDropped: j.caps.dropped,
-		Delivery: hist.New(), Recorded: hist.New(), Caps: j.caps.windows(&j.cfg),
+		ChainRowsWithoutEvent: j.rows.eventless,
+		Delivery:              hist.New(), Recorded: hist.New(), Caps: j.caps.windows(&j.cfg),
 	}
 	for _, p := range j.cfg.Intents.Spec().Partners {
 		s.Partners = append(s.Partners, PartnerSheet{Name: p.Name})
 	}
-	counts, money, worst := intentCounts{}, maps.Clone(j.money), worstList{}
+	counts, worst := intentCounts{}, worstList{}
+	accounts := make([]account, len(j.accounts))
+	for i := range accounts {
+		accounts[i] = j.accounts[i].clone()
+	}
 	timesKnown := j.cfg.ClockKnown
 	for i := range j.cfg.Cells {
 		cell := &j.cfg.Cells[i]
@@ -102,13 +120,17 @@ func (j *Judge) Sheet() *Sheet {
 		if j.it.Kind.Legitimate() {
 			timesKnown = j.time(s, cell) && timesKnown
 			if cell.CapWindow != 0 {
-				s.Caps[cell.CapWindow-1].identity(cell, j.closedNs(cell))
+				s.Caps[cell.CapWindow-1].identity(cell, &j.caps.entries[cell.CapWindow-1])
 			}
 		}
-		if j.it.Payable() {
-			money.intent(&j.it, cell, j.leftOut(cell))
-		}
 		fate := j.fate(cell)
+		switch account := accounts[j.it.Partner]; {
+		case !j.it.Payable():
+		case j.leftOut(cell):
+			account.leftOut(&j.it)
+		default:
+			account.intent(&j.it, cell, fate)
+		}
 		s.add(&j.it, cell, fate)
 		worst.offer(&j.it, cell, fate)
 	}
@@ -118,10 +140,25 @@ func (j *Judge) Sheet() *Sheet {
 	if s.Verdicts[intent.Duplicate] > 0 {
 		s.FalseDuplicates = &counts.falseDuplicates
 	}
+	j.caps.markUnwatched(s.Caps, &j.cfg)
 	sortWindows(s.Caps)
-	s.Money, s.Worst = money.sorted(), worst.list
+	s.closeAccounts(accounts)
+	s.Worst = worst.list
 	s.Imbalances = j.imbalances(s, &counts)
 	return s
+}
+
+// closeAccounts lists each partner's money, and all of it.
+func (s *Sheet) closeAccounts(accounts []account) {
+	total := newAccount()
+	for i, a := range accounts {
+		if i < len(s.Partners) {
+			s.Partners[i].Money, s.Partners[i].LostMoney = a.money.sorted(), a.lost.sorted()
+		}
+		total.money.plus(a.money)
+		total.lost.plus(a.lost)
+	}
+	s.Money, s.LostMoney = total.money.sorted(), total.lost.sorted()
 }
 
 func (c *intentCounts) add(it *intent.Intent, cell *Cell) {
@@ -179,15 +216,6 @@ func (j *Judge) time(s *Sheet, cell *Cell) bool {
 	return true
 }
 
-// closedNs is when the router saw the offer of the cell's cap window closed;
-// without a router nothing is due before.
-func (j *Judge) closedNs(cell *Cell) int64 {
-	if j.cfg.ClosedSeenNs == nil {
-		return math.MinInt64
-	}
-	return j.cfg.ClosedSeenNs[j.caps.entries[cell.CapWindow-1].offer]
-}
-
 // leftOut reports whether the payable intent in j.it was recorded and, for an
 // admissible reason, not paid.
 func (j *Judge) leftOut(cell *Cell) bool {
@@ -201,14 +229,12 @@ func (s *Sheet) add(it *intent.Intent, cell *Cell, fate Fate) {
 	partner.Intents++
 	s.Attempts += int64(cell.Attempts)
 	partner.Attempts += int64(cell.Attempts)
+	partner.AttemptsPerIntent[min(cell.Attempts, MaxAttemptsCounted)]++
 	s.AckedAttempts += int64(cell.Acked)
 	fate.count(&s.Fates)
 	fate.count(&partner.Fates)
 	if fate == FateLostAtPartner {
-		reason := intent.Reason(cell.Reason)
-		if reason == intent.NoReason || reason >= intent.Reasons {
-			reason = intent.RunEnded
-		}
+		reason := cell.reason()
 		s.Drops[reason]++
 		partner.Drops[reason]++
 	}
@@ -250,6 +276,16 @@ func (j *Judge) imbalances(s *Sheet, counts *intentCounts) []string {
 	}
 	equal("billable rows and rows in the money", j.rows.billable, recorded)
 	equal("payable intents and intents in the money", counts.payable, payable)
+	if !explains(s.LostMoney, s.Money) {
+		list = append(list, "the mechanisms do not add up to missing and surplus")
+	}
+	for i := range s.Partners {
+		p := &s.Partners[i]
+		equal(p.Name+": intents and intents by attempts", p.Intents, sum(p.AttemptsPerIntent[:]))
+		if !explains(p.LostMoney, p.Money) {
+			list = append(list, p.Name+": the mechanisms do not add up to missing and surplus")
+		}
+	}
 	return list
 }
 

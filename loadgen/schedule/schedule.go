@@ -1,5 +1,6 @@
 // Package schedule decides when requests are due: at a constant rate, as a
-// Poisson process, or as recorded in a traffic file. A schedule is a value
+// Poisson process, along a rate that changes, in bursts, or as recorded in a
+// traffic file. A schedule is a value
 // without a clock. Whoever drives it compares its due times with real time and
 // keeps them as the start of every latency.
 package schedule
@@ -58,12 +59,17 @@ func Validate(ratePerS float64, durationNs int64) error {
 	if durationNs <= 0 {
 		return fmt.Errorf("%w: %v; it must be above 0", ErrDuration, time.Duration(durationNs))
 	}
-	expected := intents(ratePerS, durationNs)
+	return checkIntents(ratePerS, durationNs)
+}
+
+// checkIntents keeps a schedule of this mean rate within MaxIntents.
+func checkIntents(meanRatePerS float64, durationNs int64) error {
+	expected := intents(meanRatePerS, durationNs)
 	// A Poisson count scatters by the root of its mean. Ten deviations of room
 	// keep every draw below the limit.
 	if expected+10*math.Sqrt(expected) > MaxIntents {
 		return fmt.Errorf("%w: %v/s for %v makes %.4g, about %.4g are possible; lower the rate or the duration",
-			ErrTooManyIntents, ratePerS, time.Duration(durationNs), expected, float64(MaxIntents))
+			ErrTooManyIntents, meanRatePerS, time.Duration(durationNs), expected, float64(MaxIntents))
 	}
 	return nil
 }

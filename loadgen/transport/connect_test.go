@@ -191,7 +191,7 @@ func TestIdleTLSConnectionEnds(t *testing.T) {
 	})
 	c := clientOf(t, HTTP1Config{Address: relay.address, TLS: config})
 	mustSend(t, c, get())
-	if stale(c.conn) {
+	if spent(c.conn) {
 		t.Error("an open TLS connection looks stale")
 	}
 	relay.hangUp()

@@ -26,6 +26,13 @@ type HTTP1Config struct {
 	// CloseEach opens a connection for every request.
 	CloseEach bool
 	UserAgent string
+	// Dial opens the connection; nil dials the address over TCP. The
+	// connection may have a method Stale() bool: it is then asked, instead of
+	// its socket, whether an idle connection can no longer be used.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Resolve stands for the look-up of the host before each connect; its time
+	// counts as DNS. nil: a host that is no number is looked up, nothing else.
+	Resolve func(ctx context.Context) error
 }
 
 // HTTP1 is one HTTP/1.1 connection. It writes requests byte for byte as they
@@ -66,7 +73,7 @@ func (c *HTTP1) Send(ctx context.Context, req *Request, deadline time.Time) (Rep
 	}
 	// The server may have closed the connection since the last answer, or have
 	// sent something that would be taken for the next one.
-	if c.conn != nil && stale(c.conn) {
+	if c.conn != nil && spent(c.conn) {
 		c.drop()
 	}
 	if c.conn == nil {
@@ -110,7 +117,7 @@ func (c *HTTP1) exchange(req *Request, deadline, start time.Time, reply *Reply) 
 		return fail(ClassResponse, err)
 	}
 	reply.Phases.BodyNs = int64(time.Since(firstByte))
-	reply.Status = c.response.StatusCode()
+	reply.Status, reply.Body = c.response.StatusCode(), c.response.Body()
 	return nil
 }
 
@@ -181,6 +188,7 @@ func (c *HTTP1) open(ctx context.Context, deadline time.Time, phases *Phases) er
 			return fail(ClassTLS, err)
 		}
 		c.conn = secured
+		phases.Secured, phases.Resumed = true, secured.ConnectionState().DidResume
 	}
 	c.readErr = nil
 	c.reader.Reset(reader{c})
@@ -190,12 +198,16 @@ func (c *HTTP1) open(ctx context.Context, deadline time.Time, phases *Phases) er
 // connect tries the addresses of the host one after the other, as every client
 // does. No request has been sent yet, so that this repeats none.
 func (c *HTTP1) connect(ctx context.Context, addresses []string, deadline time.Time) (net.Conn, error) {
+	dial := c.cfg.Dial
+	if dial == nil {
+		dial = c.dialer.DialContext
+	}
 	var first error
 	for i, address := range addresses {
 		// A silent address must leave the others their share of the time.
 		share := time.Until(deadline) / time.Duration(len(addresses)-i)
 		shared, cancel := context.WithTimeout(ctx, share)
-		socket, err := c.dialer.DialContext(shared, "tcp", address)
+		socket, err := dial(shared, "tcp", address)
 		cancel()
 		if err == nil {
 			return socket, nil
@@ -212,17 +224,36 @@ func (c *HTTP1) connect(ctx context.Context, addresses []string, deadline time.T
 
 // resolve returns the addresses to try, with numeric hosts.
 func (c *HTTP1) resolve(ctx context.Context, phases *Phases) ([]string, error) {
+	start := time.Now()
+	if c.cfg.Resolve != nil {
+		err := c.cfg.Resolve(ctx)
+		phases.DNSNs = int64(time.Since(start))
+		if err != nil {
+			return nil, err
+		}
+	}
 	host, port, err := net.SplitHostPort(c.cfg.Address)
 	if err != nil || net.ParseIP(host) != nil {
 		return []string{c.cfg.Address}, err
 	}
-	start := time.Now()
 	addresses, err := c.resolver.LookupHost(ctx, host)
 	phases.DNSNs = int64(time.Since(start))
 	for i := range addresses {
 		addresses[i] = net.JoinHostPort(addresses[i], port)
 	}
 	return addresses, err
+}
+
+// spent reports whether an idle connection can no longer be used. A connection
+// that is not a socket knows for itself what its peer would see of it by now.
+func spent(conn net.Conn) bool {
+	if secured, ok := conn.(*tls.Conn); ok {
+		conn = secured.NetConn()
+	}
+	if shaped, ok := conn.(interface{ Stale() bool }); ok {
+		return shaped.Stale()
+	}
+	return stale(conn)
 }
 
 // drop closes the connection in good order.

@@ -168,7 +168,7 @@ func mustSend(t testing.TB, c *HTTP1, req *Request) Reply {
 // server did to it.
 func awaitStale(t testing.TB, c *HTTP1) {
 	t.Helper()
-	for deadline := patience(); !stale(c.conn); time.Sleep(100 * time.Microsecond) { // polls with a deadline
+	for deadline := patience(); !spent(c.conn); time.Sleep(100 * time.Microsecond) { // polls with a deadline
 		if time.Now().After(deadline) {
 			t.Fatal("the connection stayed usable")
 		}

@@ -3,7 +3,6 @@
 package transport
 
 import (
-	"crypto/tls"
 	"net"
 	"syscall"
 	"time"
@@ -11,14 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stale reports whether an idle connection can no longer be used: the peer has
+// stale reports whether an idle socket can no longer be used: the peer has
 // closed it, or has sent bytes that no request asked for. It does not block.
 // Between this look and the request the peer may still close; that is then
 // counted as an error, never repaired by a hidden second request.
 func stale(conn net.Conn) bool {
-	if secured, ok := conn.(*tls.Conn); ok {
-		conn = secured.NetConn()
-	}
 	raw, ok := conn.(syscall.Conn)
 	if !ok {
 		return false

@@ -23,6 +23,8 @@ type Request struct {
 // Reply is the answer to a request.
 type Reply struct {
 	Status int
+	// Body belongs to the client and is valid until its next Send.
+	Body   []byte
 	Phases Phases
 	// FirstByteNs is the time from the start of Send to the first byte of the
 	// answer, in ns.
@@ -35,6 +37,9 @@ type Phases struct {
 	DNSNs, ConnectNs, TLSNs, WaitNs, BodyNs int64
 	// Opened says that the request opened a connection.
 	Opened bool
+	// Secured says that the request completed a TLS handshake, Resumed that
+	// this handshake resumed an earlier session.
+	Secured, Resumed bool
 }
 
 // Class groups the errors of Send for counting.

@@ -21,14 +21,15 @@ const maxReports = 4
 
 // Books is what the judge reads. EachRow visits every row that was committed
 // before the call, in the order of the commits, and returns visit's error at
-// once. found is false for an offer that was never loaded.
+// once. An offer's status is that of its cap window now; found is false for an
+// offer that was never loaded.
 type Books interface {
 	EachRow(ctx context.Context, visit func(store.Row) error) error
 	OfferStatus(ctx context.Context, offerID string) (status store.OfferStatus, found bool, err error)
 }
 
 // Population takes clicks and offers: all of a sequence or, at its first
-// error, none. An id loaded again is replaced, an offer's counter kept.
+// error, none. An id loaded again is replaced, an offer's counters kept.
 type Population interface {
 	LoadClicks(ctx context.Context, clicks iter.Seq2[store.Click, error]) (int64, error)
 	LoadOffers(ctx context.Context, offers iter.Seq2[store.Offer, error]) (int64, error)
@@ -157,7 +158,9 @@ func (a *Admin) offerCap(w http.ResponseWriter, r *http.Request) error {
 		Cap      int64  `json:"cap"`
 		Billable int64  `json:"billable"`
 		Closed   bool   `json:"closed"`
-	}{status.OfferID, status.Cap, status.Billable, status.Closed})
+		// CapWindow is the window of now, of which the two above speak.
+		CapWindow string `json:"cap_window,omitempty"`
+	}{status.OfferID, status.Cap, status.Billable, status.Closed, status.CapWindow})
 	return nil
 }
 

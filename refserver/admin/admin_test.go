@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -110,13 +111,18 @@ func TestNewNamesWhatIsMissing(t *testing.T) {
 func TestAnswers(t *testing.T) {
 	f := &fakeStore{
 		eachRow: func(visit func(store.Row) error) error {
-			return visit(store.Row{ClickID: "c&1", TxID: "t", Event: "sale", Verdict: "billable", OfferID: "o",
-				Payout: 12_500_000, Currency: "EUR", RecordedUnixNs: 2, ReceivedUnixNs: 1})
+			row := store.Row{ClickID: "c&1", TxID: "t", Event: "sale", Verdict: "billable", OfferID: "o",
+				Payout: 12_500_000, Currency: "EUR", RecordedUnixNs: 2, ReceivedUnixNs: 1}
+			again := row
+			again.CapWindow = "1970-01-01T00:00:00Z"
+			return cmp.Or(visit(row), visit(again))
 		},
 		status: func(offerID string) (store.OfferStatus, bool, error) {
 			switch offerID {
 			case "o/1":
 				return store.OfferStatus{OfferID: offerID, Cap: 3, Billable: 3, Closed: true}, true, nil
+			case "daily":
+				return store.OfferStatus{OfferID: offerID, Cap: 3, Billable: 1, CapWindow: "2026-01-31T00:00:00Z"}, true, nil
 			case "busy":
 				return store.OfferStatus{}, false, fmt.Errorf("read offer: %w", store.ErrBusy)
 			case "fire":
@@ -133,8 +139,10 @@ func TestAnswers(t *testing.T) {
 		status             int
 		answer             string
 	}{
-		{"GET", "/ledger?run=7", "", 200, `{"click_id":"c&1","txid":"t","event":"sale","verdict":"billable","offer_id":"o","payout":"12.5","currency":"EUR","recorded_unix_ns":2,"received_unix_ns":1}`},
+		{"GET", "/ledger?run=7", "", 200, `{"click_id":"c&1","txid":"t","event":"sale","verdict":"billable","offer_id":"o","payout":"12.5","currency":"EUR","recorded_unix_ns":2,"received_unix_ns":1}` + "\n" +
+			`{"click_id":"c&1","txid":"t","event":"sale","verdict":"billable","offer_id":"o","payout":"12.5","currency":"EUR","recorded_unix_ns":2,"received_unix_ns":1,"cap_window":"1970-01-01T00:00:00Z"}`},
 		{"GET", "/offers/o%2F1/cap", "", 200, `{"offer_id":"o/1","cap":3,"billable":3,"closed":true}`},
+		{"GET", "/offers/daily/cap", "", 200, `{"offer_id":"daily","cap":3,"billable":1,"closed":false,"cap_window":"2026-01-31T00:00:00Z"}`},
 		{"GET", "/offers/nobody/cap", "", 404, "offer was never loaded"},
 		{"GET", "/offers/busy/cap", "", 503, "read offer: store is busy"},
 		{"GET", "/offers/fire/cap", "", 500, "internal error"},

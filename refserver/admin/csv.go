@@ -38,11 +38,12 @@ type csvError struct {
 
 func (e *csvError) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.Reason) }
 
-// table says how a population file is read: its exact header, and what a line
-// under it means.
+// table says how a population file is read: its exact header, a last column
+// that older files lack ("" = none), and what a line under it means. A line has
+// as many fields as its header.
 type table[T any] struct {
-	header string
-	parse  func(fields []string) (T, error)
+	header, added string
+	parse         func(fields []string) (T, error)
 }
 
 // rows reads the file line by line; memory does not grow with it. The sequence
@@ -52,14 +53,14 @@ func (t table[T]) rows(r io.Reader) iter.Seq2[T, error] {
 		var none T
 		lines := bufio.NewScanner(r)
 		lines.Buffer(make([]byte, 0, maxLineBytes), maxLineBytes)
-		line := 0
+		line, header := 0, ""
 		for lines.Scan() {
 			line++
 			row, err := none, error(nil)
 			if line == 1 {
-				err = t.checkHeader(lines.Bytes())
+				header, err = t.readHeader(lines.Bytes())
 			} else {
-				row, err = t.row(lines.Text())
+				row, err = t.row(header, lines.Text())
 			}
 			if err != nil {
 				yield(none, &csvError{line, err.Error()})
@@ -74,20 +75,30 @@ func (t table[T]) rows(r io.Reader) iter.Seq2[T, error] {
 		} else if err != nil {
 			yield(none, err)
 		} else if line == 0 {
-			yield(none, &csvError{1, fmt.Sprintf("empty, expected the header %q", t.header)})
+			yield(none, &csvError{1, fmt.Sprintf("empty, expected the header %q", t.headers())})
 		}
 	}
 }
 
-func (t table[T]) checkHeader(line []byte) error {
-	if header := string(bytes.TrimPrefix(line, []byte("\ufeff"))); header != t.header {
-		return fmt.Errorf("header %.80q, expected %q", header, t.header)
+// readHeader returns the file's header, which is one of the table's.
+func (t table[T]) readHeader(line []byte) (string, error) {
+	header := string(bytes.TrimPrefix(line, []byte("\ufeff")))
+	if header == t.header || t.added != "" && header == t.header+","+t.added {
+		return header, nil
 	}
-	return nil
+	return "", fmt.Errorf("header %.80q, expected %q", header, t.headers())
 }
 
-func (t table[T]) row(line string) (row T, err error) {
-	want := strings.Count(t.header, ",") + 1
+// headers writes all headers that are right in one.
+func (t table[T]) headers() string {
+	if t.added == "" {
+		return t.header
+	}
+	return t.header + "[," + t.added + "]"
+}
+
+func (t table[T]) row(header, line string) (row T, err error) {
+	want := strings.Count(header, ",") + 1
 	fields := strings.Split(line, ",")
 	if strings.Contains(line, `"`) { // the few quoted lines pay for a real reader
 		if fields, err = csv.NewReader(strings.NewReader(line)).Read(); err != nil {
@@ -95,13 +106,13 @@ func (t table[T]) row(line string) (row T, err error) {
 		}
 	}
 	if len(fields) != want {
-		return row, fmt.Errorf("%d fields, expected %d (%s)", len(fields), want, t.header)
+		return row, fmt.Errorf("%d fields, expected %d (%s)", len(fields), want, header)
 	}
 	return t.parse(fields)
 }
 
 func clickTable() table[store.Click] {
-	return table[store.Click]{"click_id,offer_id,clicked_unix_s", func(f []string) (c store.Click, err error) {
+	return table[store.Click]{"click_id,offer_id,clicked_unix_s", "", func(f []string) (c store.Click, err error) {
 		err = cmp.Or(
 			readID(&c.ClickID, "click_id", f[0], postback.MaxClickIDBytes),
 			readID(&c.OfferID, "offer_id", f[1], postback.MaxOfferIDBytes),
@@ -111,19 +122,22 @@ func clickTable() table[store.Click] {
 }
 
 func offerTable() table[store.Offer] {
-	return table[store.Offer]{"offer_id,cap,payout,currency,attribution_window_s", func(f []string) (o store.Offer, err error) {
+	return table[store.Offer]{"offer_id,cap,payout,currency,attribution_window_s", "cap_window_s", func(f []string) (o store.Offer, err error) {
 		err = cmp.Or(
 			readID(&o.OfferID, "offer_id", f[0], postback.MaxOfferIDBytes),
 			readCount(&o.Cap, "cap", f[1], maxCap),
 			readPayout(&o.Payout, f[2]),
 			readCurrency(&o.Currency, f[3]),
 			readCount(&o.AttributionWindowS, "attribution_window_s", f[4], maxUnixS))
+		if err == nil && len(f) > 5 {
+			err = readCount(&o.CapWindowS, "cap_window_s", f[5], store.MaxCapWindowS)
+		}
 		return o, err
 	}}
 }
 
 func keyTable() table[store.Key] {
-	return table[store.Key]{"kid,secret_hex", func(f []string) (k store.Key, err error) {
+	return table[store.Key]{"kid,secret_hex", "", func(f []string) (k store.Key, err error) {
 		k.KID = f[0]
 		if k.Secret, err = hex.DecodeString(f[1]); err != nil {
 			return k, errors.New("secret_hex is not hexadecimal") // the secret itself stays out of logs

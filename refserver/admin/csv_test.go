@@ -34,6 +34,11 @@ func TestReadPopulation(t *testing.T) {
 	if err != nil || fmt.Sprint(offers) != fmt.Sprint(want) {
 		t.Errorf("offers %v, %v; want %v", offers, err, want)
 	}
+	offers, err = readAll(offerTable(), "offer_id,cap,payout,currency,attribution_window_s,cap_window_s\no-1,100,12.5,EUR,3600,86400\no-2,0,0,,0,0\n")
+	want[0].CapWindowS = 86_400
+	if err != nil || fmt.Sprint(offers) != fmt.Sprint(want) {
+		t.Errorf("offers with caps that reset %v, %v; want %v", offers, err, want)
+	}
 	keys, err := readAll(keyTable(), "kid,secret_hex\np1,00ff\n")
 	if err != nil || len(keys) != 1 || keys[0].KID != "p1" || string(keys[0].Secret) != "\x00\xff" {
 		t.Errorf("keys %v, %v", keys, err)
@@ -45,6 +50,7 @@ func TestReadPopulation(t *testing.T) {
 
 func TestReadPopulationErrors(t *testing.T) {
 	const clicks, offers, keys = "click_id,offer_id,clicked_unix_s\n", "offer_id,cap,payout,currency,attribution_window_s\n", "kid,secret_hex\n"
+	windowed := strings.TrimSpace(offers) + ",cap_window_s\n"
 	long := strings.Repeat("x", 200)
 	for _, test := range []struct{ name, file, want string }{
 		{"empty", "", `line 1: empty, expected the header "click_id,offer_id,clicked_unix_s"`},
@@ -61,11 +67,16 @@ func TestReadPopulationErrors(t *testing.T) {
 		{"negative payout", offers + "o,1,-1,EUR,0\n", `line 2: payout "-1": expected an amount such as 12.5`},
 		{"bad currency", offers + "o,1,1,euro,0\n", `line 2: currency "euro": expected a code such as EUR`},
 		{"bad window", offers + "o,1,1,EUR,1h\n", `line 2: attribution_window_s "1h": expected an integer from 0 to 253402300799`},
+		{"other last column", "offer_id,cap,payout,currency,attribution_window_s,cap_every\n",
+			`line 1: header "offer_id,cap,payout,currency,attribution_window_s,cap_every", expected "offer_id,cap,payout,currency,attribution_window_s[,cap_window_s]"`},
+		{"a column more than the header", offers + "o,1,1,EUR,0,0\n", "line 2: 6 fields, expected 5 (offer_id,cap,payout,currency,attribution_window_s)"},
+		{"a column less than the header", windowed + "o,1,1,EUR,0\n", "line 2: 5 fields, expected 6 (offer_id,cap,payout,currency,attribution_window_s,cap_window_s)"},
+		{"endless cap window", windowed + "o,1,1,EUR,0,31622401\n", `line 2: cap_window_s "31622401": expected an integer from 0 to 31622400`},
 		{"bad secret", keys + "k,topsecret\n", "line 2: secret_hex is not hexadecimal"},
 	} {
 		var err error
 		switch {
-		case strings.HasPrefix(test.file, offers):
+		case strings.HasPrefix(test.file, strings.TrimSpace(offers)):
 			_, err = readAll(offerTable(), test.file)
 		case strings.HasPrefix(test.file, keys):
 			_, err = readAll(keyTable(), test.file)

@@ -34,6 +34,7 @@ type ledgerRow struct {
 	Currency       string         `json:"currency"`
 	RecordedUnixNs int64          `json:"recorded_unix_ns"`
 	ReceivedUnixNs int64          `json:"received_unix_ns"`
+	CapWindow      string         `json:"cap_window,omitempty"`
 }
 
 // ledger streams every recorded row. The run parameter is ignored: the judge
@@ -57,7 +58,7 @@ func (a *Admin) ledger(w http.ResponseWriter, r *http.Request) error {
 		}
 		rows++
 		return lines.Encode(ledgerRow{row.ClickID, row.TxID, row.Event, row.Verdict, row.OfferID,
-			row.Payout.String(), row.Currency, row.RecordedUnixNs, row.ReceivedUnixNs})
+			row.Payout.String(), row.Currency, row.RecordedUnixNs, row.ReceivedUnixNs, row.CapWindow})
 	})
 	if err == nil {
 		err = out.Flush()

@@ -188,7 +188,7 @@ func BenchmarkStepAndCommit(b *testing.B) {
 		}
 		batch.boots = c.receiver.States()
 		c.mu.Unlock()
-		if err := c.commit(batch, l); err != nil {
+		if err := c.commit(b.Context(), batch, l); err != nil {
 			b.Fatal(err)
 		}
 		batch.reset()

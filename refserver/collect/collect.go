@@ -17,6 +17,7 @@ import (
 	"golang.org/x/net/ipv4"
 
 	"github.com/postbench/postbench/internal/udpsocket"
+	"github.com/postbench/postbench/refserver/accept"
 	"github.com/postbench/postbench/refserver/datagram"
 	"github.com/postbench/postbench/refserver/store"
 	"github.com/postbench/postbench/refserver/store/pebbledb"
@@ -39,6 +40,9 @@ const (
 	// maxQueued is how many batches wait for a lane. Beyond it the reader
 	// waits, the socket's buffer fills, and then the kernel drops, counted.
 	maxQueued = 4
+	// MaxCommits is how many commits are on their way at a time, those of
+	// ingests included.
+	MaxCommits = commitLanes + maxIngests
 )
 
 // ErrConfig wraps what is wrong with a Config.
@@ -56,8 +60,8 @@ type Store interface {
 	Value(key string) ([]byte, error)
 }
 
-// Config is what a Collector is made of. All fields but ReceiveBufferBytes and
-// Log are required.
+// Config is what a Collector is made of. All fields but ReceiveBufferBytes,
+// Costs and Log are required.
 type Config struct {
 	UDPAddr string // where to listen, an IPv4 host:port; port 0 takes a free one
 	Edges   []datagram.Edge
@@ -65,8 +69,11 @@ type Config struct {
 	// ReceiveBufferBytes is asked of the kernel; 0 means
 	// udpsocket.DefaultReceiveBufferBytes. Counts tells what was granted.
 	ReceiveBufferBytes int
-	Now                func() time.Time
-	Log                *slog.Logger // nil means nowhere
+	// Costs makes every commit enter cost.StageCentral first, in whose queue
+	// MaxCommits must find room; nil means that none does.
+	Costs accept.Costs
+	Now   func() time.Time
+	Log   *slog.Logger // nil means nowhere
 }
 
 // Collector takes datagrams and ingests. Its methods are safe for concurrent

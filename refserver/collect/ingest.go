@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 
+	"github.com/postbench/postbench/refserver/accept"
 	"github.com/postbench/postbench/refserver/datagram"
 	"github.com/postbench/postbench/refserver/store"
 )
@@ -98,7 +99,7 @@ func (c *Collector) take(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	c.counts.pending.Add(int64(len(b.conversions)))
-	err = c.commit(b, newLane(0)) // brings no boots, so writes no states
+	err = c.commit(r.Context(), b, newLane(0)) // brings no boots, so writes no states
 	if err != nil {
 		c.counts.pending.Add(-int64(len(b.conversions))) // the replicator's again
 		return err
@@ -148,7 +149,7 @@ func classify(err error) ingestReason {
 	switch {
 	case errors.Is(err, errMethod):
 		return wrongMethod
-	case errors.Is(err, errFull):
+	case errors.Is(err, errFull), errors.Is(err, accept.ErrFull):
 		return full
 	case errors.Is(err, errTooLarge), errors.Is(err, errTooMany):
 		return tooLarge

@@ -11,6 +11,8 @@ import (
 	"golang.org/x/net/ipv4"
 
 	"github.com/postbench/postbench/internal/udpsocket"
+	"github.com/postbench/postbench/refserver/accept"
+	"github.com/postbench/postbench/refserver/cost"
 	"github.com/postbench/postbench/refserver/datagram"
 )
 
@@ -111,8 +113,13 @@ func (c *Collector) countBad(bad int64, reason error) {
 	}
 }
 
-// commit is synced when it returns nil.
-func (c *Collector) commit(b *batch, l *lane) error {
+// commit is synced when it returns nil. ctx bounds the wait for central's stage.
+func (c *Collector) commit(ctx context.Context, b *batch, l *lane) error {
+	leave, err := accept.Enter(ctx, c.config.Costs, cost.StageCentral, nil)
+	defer leave()
+	if err != nil {
+		return fmt.Errorf("commit %d records: %w", len(b.conversions), err)
+	}
 	outcomes := b.results()
 	if err := c.config.Store.CommitBatch(b.conversions, l.encode(b.boots), outcomes); err != nil {
 		return fmt.Errorf("commit %d records: %w", len(b.conversions), err)
@@ -157,7 +164,7 @@ func newPipeline(c *Collector, stopReading func()) *pipeline {
 
 func (p *pipeline) run(l *lane) error {
 	for b := range p.full {
-		if err := p.collector.commit(b, l); err != nil {
+		if err := p.collector.commit(context.Background(), b, l); err != nil {
 			return err
 		}
 		b.reset()

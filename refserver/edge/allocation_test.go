@@ -15,6 +15,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/postbench/postbench/refserver/accept/accepttest"
 	"github.com/postbench/postbench/refserver/accesslog"
 )
 
@@ -35,13 +36,17 @@ func (silent) LocalAddr() net.Addr         { return &net.TCPAddr{} }
 func handlers(t testing.TB) map[string]func() {
 	t.Helper()
 	all := map[string]func(){}
-	for name, target := range map[string]string{
+	targets := map[string]string{
 		"plain": "/pb?" + plainPart, "signed": signed("k1", "secret one", nowUnixS),
 		"plain, escaped": "/pb?click%5Fid=c%31&txid=a+b&offer_id=%6f&unknown=%7a",
-	} {
+	}
+	for _, d := range accepttest.Dialects() {
+		targets["dialect "+d.Partner] = accepttest.Target(t, &d, accepttest.Fields())
+	}
+	for name, target := range targets {
 		for _, how := range []string{AnswerBeforeBuffer, AnswerAfterBuffer} {
 			config := testConfig(FrontZerocopy, nowhere{})
-			config.Answer = how
+			config.Answer, config.Dialects = how, accepttest.Dialects()
 			config.AccessLog = accesslog.New(io.Discard, accesslog.Options{Background: true})
 			t.Cleanup(func() { _ = config.AccessLog.Close() })
 			e, err := New(config)

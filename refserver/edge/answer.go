@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"sync/atomic"
 
+	"github.com/postbench/postbench/internal/postback"
 	"github.com/postbench/postbench/refserver/accept"
 )
 
@@ -16,7 +17,7 @@ type Counts struct {
 	Forbidden    int64 `json:"forbidden"`     // 403
 	WrongVerb    int64 `json:"wrong_verb"`    // 405
 	TooLong      int64 `json:"too_long"`      // 414
-	Full         int64 `json:"full"`          // 503: too many in work, or the buffer is full
+	Full         int64 `json:"full"`          // 503: too many in work, or the buffer or a stage is full
 	BufferErrors int64 `json:"buffer_errors"` // 503: the buffer failed
 	Failed       int64 `json:"failed"`        // 500: our own fault
 
@@ -55,11 +56,12 @@ type answer struct {
 	line   string
 }
 
-// answerTo counts the outcome of a postback, err or nil, and gives the answer.
-func (e *Edge) answerTo(err error) answer {
+// answerTo counts the outcome of a postback, err or nil, and gives the answer,
+// in the words of its dialect if it has one.
+func (e *Edge) answerTo(err error, dialect *postback.DialectReader) answer {
 	if err == nil {
 		e.counts.accepted.Add(1)
-		return answer{http.StatusOK, "OK"}
+		return answer{http.StatusOK, dialect.OK()}
 	}
 	if errors.Is(err, errBuffer) {
 		e.counts.bufferErrors.Add(1)

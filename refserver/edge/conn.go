@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"crypto/tls"
 	"net"
 	"sync"
 )
@@ -29,10 +30,17 @@ func (l *listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	secure, overTLS := inner.(tlsToBe)
+	if overTLS {
+		inner = secure.Conn
+	}
 	c := &conn{Conn: inner, edge: l.edge, closed: l.forget}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open[c] = struct{}{}
+	if overTLS { // on top: an answer is written when c has written its bytes
+		return tls.Server(c, secure.config), nil
+	}
 	return c, nil
 }
 
@@ -125,7 +133,7 @@ func (c *conn) CloseWrite() error {
 func (c *conn) putPending() {
 	start := 0
 	for _, end := range c.ends[:c.n] {
-		if c.edge.put(c.pending[start:end]) != nil {
+		if c.edge.put(c.pending[start:end], nil) != nil {
 			c.edge.counts.droppedAfterAnswer.Add(1)
 		}
 		c.edge.inFlight.Leave()

@@ -60,7 +60,8 @@ var (
 	errBuffer = errors.New("the edge's buffer does not answer")
 	// errForbidden is the one answer to every 403, so that nobody can tell an
 	// unknown key from a wrong signature.
-	errForbidden = errors.New("forbidden: only fresh postbacks with a valid signature are taken here, at " + signedPath)
+	errForbidden = errors.New("forbidden: only fresh postbacks with a valid signature are taken here, at " + signedPath +
+		" or at a partner's own path")
 )
 
 // Buffer is where records wait for their way to central. Put returns nil when
@@ -92,6 +93,12 @@ type Config struct {
 	// Admin answers every path that is no postback's. It reads what it wants
 	// of a request's body before it begins to answer: what is left is dropped.
 	Admin http.Handler
+	// Dialects are the partners that write postbacks in their own way, under /p/.
+	Dialects []postback.Dialect
+	// Costs makes stages cost something; nil means that none does. BufferStage
+	// is the stage that a Put costs; "" means none.
+	Costs       accept.Costs
+	BufferStage string
 	// Crash is told when a named point is passed; nil means nobody is.
 	Crash func(point string)
 }
@@ -136,6 +143,7 @@ type Edge struct {
 	admins   *accept.Gate // requests with Config.Admin
 	counts   counters
 	keyring  atomic.Pointer[postback.Keyring]
+	dialects *postback.Dialects
 
 	// working outlives the context of Serve: work that was begun is finished.
 	// It ends at the drain's limit.
@@ -149,7 +157,11 @@ func New(config Config) (*Edge, error) {
 		return nil, err
 	}
 	config = config.withDefaults()
-	e := &Edge{config: config, inFlight: accept.NewGate(config.MaxInFlight), admins: accept.NewGate(maxAdmins)}
+	dialects, err := postback.NewDialects(config.Dialects)
+	if err != nil {
+		return nil, fmt.Errorf("edge: %w", err)
+	}
+	e := &Edge{config: config, dialects: dialects, inFlight: accept.NewGate(config.MaxInFlight), admins: accept.NewGate(maxAdmins)}
 	e.working, e.giveUp = context.WithCancel(context.Background())
 	e.keyring.Store(postback.NewKeyring())
 	return e, nil
@@ -179,8 +191,8 @@ func (e *Edge) verify(path, rawQuery []byte, p *postback.Postback, received time
 }
 
 // deliver puts the record, or leaves it with the connection until the answer
-// is out. It takes over the caller's place in the gate.
-func (e *Edge) deliver(c *conn, record []byte) error {
+// is out. It takes over the caller's place in the gate. t may be nil.
+func (e *Edge) deliver(c *conn, record []byte, t *accept.Timing) error {
 	if e.config.Answer == AnswerBeforeBuffer {
 		if c.keep(record) {
 			return nil
@@ -188,11 +200,20 @@ func (e *Edge) deliver(c *conn, record []byte) error {
 		e.counts.putBeforeAnswer.Add(1)
 	}
 	defer e.inFlight.Leave()
-	return e.put(record)
+	return e.put(record, t)
 }
 
-// put returns nil, ErrFull or errBuffer.
-func (e *Edge) put(record []byte) error {
+// put returns nil, ErrFull, accept.ErrStage or errBuffer. t may be nil.
+func (e *Edge) put(record []byte, t *accept.Timing) error {
+	if e.config.Costs != nil && e.config.BufferStage != "" {
+		ctx, cancel := context.WithTimeout(e.working, accept.StageLimit)
+		defer cancel()
+		leave, err := accept.Enter(ctx, e.config.Costs, e.config.BufferStage, t)
+		if err != nil {
+			return err
+		}
+		defer leave()
+	}
 	err := e.config.Buffer.Put(e.working, record)
 	switch {
 	case err == nil:

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -33,12 +34,12 @@ func newPlain(e *Edge) *plain {
 		Handler:           p,
 		ReadHeaderTimeout: readLimit,
 		ReadTimeout:       readLimit,
-		WriteTimeout:      writeLimit,
+		WriteTimeout:      e.wholeLimit(),
 		IdleTimeout:       idleLimit,
 		MaxHeaderBytes:    plainHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(e.config.Log.Handler(), slog.LevelWarn),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, connKey{}, c)
+			return context.WithValue(ctx, connKey{}, connOf(c))
 		},
 	}
 	return p
@@ -55,18 +56,24 @@ func (p *plain) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// The bytes of the request line, as the other front goes by them.
 	path, _, _ := strings.Cut(r.RequestURI, "?")
 	read := p.readPlain
-	switch path {
-	case plainPath:
-	case signedPath:
+	var dialect *postback.DialectReader
+	switch {
+	case path == plainPath:
+	case path == signedPath:
 		read = p.readSigned
+	case postback.IsDialectPath([]byte(path)):
+		dialect = p.edge.dialects.Find([]byte(path))
+		read = p.dialectReader(dialect)
 	default:
 		p.handOver(w, r)
 		return
 	}
 	received := p.edge.config.Now()
 	t := accept.NewTiming(received, p.edge.config.Now)
-	a := p.edge.answerTo(p.take(r, received, t, read))
-	p.log(r, received, t, a.status)
+	ctx, cancel := p.edge.waiting()
+	defer cancel()
+	err := p.take(ctx, r, received, t, read)
+	a := p.answerAndLog(ctx, r, received, t, err, dialect)
 	if stages := t.String(); stages != "" {
 		w.Header().Set("Server-Timing", stages)
 	}
@@ -77,20 +84,24 @@ func (p *plain) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 type reader func(r *http.Request, received time.Time, t *accept.Timing) (*postback.Record, error)
 
 // take takes one postback up to the buffer.
-func (p *plain) take(r *http.Request, received time.Time, t *accept.Timing, read reader) error {
+func (p *plain) take(ctx context.Context, r *http.Request, received time.Time, t *accept.Timing, read reader) error {
 	switch {
 	case r.Method != http.MethodGet:
 		return accept.ErrMethod
 	case !p.edge.inFlight.TryEnter():
 		return accept.ErrFull
 	}
-	record, err := p.encode(r, received, t, read)
+	err := p.edge.enter(ctx, t)
+	var record []byte
+	if err == nil {
+		record, err = p.encode(r, received, t, read)
+	}
 	if err != nil {
 		p.edge.inFlight.Leave()
 		return err
 	}
 	t.Begin()
-	err = p.edge.deliver(r.Context().Value(connKey{}).(*conn), record)
+	err = p.edge.deliver(r.Context().Value(connKey{}).(*conn), record, t)
 	t.Mark("buffer")
 	return err
 }
@@ -140,16 +151,45 @@ func (p *plain) readPlain(r *http.Request, _ time.Time, t *accept.Timing) (*post
 	return record, err
 }
 
-// log is a stage of its own: the entry is taken before the answer.
-func (p *plain) log(r *http.Request, received time.Time, t *accept.Timing, status int) {
-	if p.edge.config.AccessLog == nil {
-		return
+// dialectReader reads what a partner writes in its own way; d is nil for an
+// unknown one.
+func (p *plain) dialectReader(d *postback.DialectReader) reader {
+	return func(r *http.Request, received time.Time, t *accept.Timing) (*postback.Record, error) {
+		path, rawQuery, _ := bytes.Cut([]byte(r.RequestURI), []byte{'?'})
+		var pb postback.Postback
+		err := accept.ParseDialect(d, &pb, rawQuery, p.edge.config.SignedOnly)
+		t.Mark("parse")
+		if err != nil {
+			return nil, err
+		}
+		err = accept.VerifyDialect(d, &pb, methodGET, path, rawQuery, received.Unix())
+		t.Mark("verify")
+		if err != nil {
+			return nil, err
+		}
+		record := accept.RecordOf(&pb)
+		return &record, nil
 	}
+}
+
+// answerAndLog logs the answer to what came of a postback, err or nil, if there
+// is a log: a stage of its own, that comes before the answer.
+func (p *plain) answerAndLog(
+	ctx context.Context, r *http.Request, received time.Time, t *accept.Timing, err error, dialect *postback.DialectReader,
+) answer {
+	if p.edge.config.AccessLog == nil {
+		return p.edge.answerTo(err, dialect)
+	}
+	began := t.Begin()
+	leave, err := p.edge.enterLog(ctx, nil, err)
+	defer leave()
+	a := p.edge.answerTo(err, dialect)
 	p.edge.config.AccessLog.Log(&accesslog.Entry{
-		UnixNs: received.UnixNano(), DurationNs: t.Begin().Sub(received).Nanoseconds(),
-		Status: status, Method: []byte(r.Method), URI: []byte(r.RequestURI),
+		UnixNs: received.UnixNano(), DurationNs: began.Sub(received).Nanoseconds(),
+		Status: a.status, Method: []byte(r.Method), URI: dialect.AppendRedacted(nil, []byte(r.RequestURI)),
 	})
 	t.Mark("log")
+	return a
 }
 
 // send answers with one line of plain text.

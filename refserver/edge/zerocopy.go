@@ -44,6 +44,7 @@ type work struct {
 	fields   postback.Record
 	record   []byte
 	entry    accesslog.Entry
+	uri      []byte // for the log
 }
 
 func newZerocopy(e *Edge) *zerocopy {
@@ -86,39 +87,63 @@ func (z *zerocopy) Shutdown(ctx context.Context) error {
 // on this path.
 func (z *zerocopy) serve(ctx *fasthttp.RequestCtx) {
 	path, rawQuery, _ := bytes.Cut(ctx.Request.Header.RequestURI(), []byte{'?'})
-	signed := string(path) == signedPath
-	if !signed && string(path) != plainPath {
+	r := request{path: path, rawQuery: rawQuery, signed: string(path) == signedPath, inDialect: postback.IsDialectPath(path)}
+	if !r.signed && !r.inDialect && string(path) != plainPath {
 		z.handOver(ctx)
 		return
 	}
-	r := request{path: path, rawQuery: rawQuery, signed: signed, received: z.edge.config.Now()}
+	if r.inDialect {
+		r.dialect = z.edge.dialects.Find(path)
+	}
+	r.received = z.edge.config.Now()
 	w := z.idle.Get().(*work)
-	a := z.edge.answerTo(z.take(ctx, w, &r))
-	z.log(ctx, w, r.received, a.status)
+	z.answer(ctx, w, &r)
 	z.idle.Put(w)
+}
+
+// answer takes one postback from here to its answer.
+func (z *zerocopy) answer(ctx *fasthttp.RequestCtx, w *work, r *request) {
+	waiting, cancel := z.edge.waiting()
+	defer cancel()
+	if z.edge.config.Costs != nil { // else there is nothing worth its memory
+		r.timing = accept.NewTiming(r.received, z.edge.config.Now)
+	}
+	leave, err := z.edge.enterLog(waiting, r.timing, z.take(waiting, ctx, w, r))
+	a := z.edge.answerTo(err, r.dialect)
+	z.log(ctx, w, r, a.status)
+	leave()
+	if r.timing != nil {
+		ctx.Response.Header.Set("Server-Timing", r.timing.String())
+	}
 	z.send(ctx, a)
 }
 
 // request is what of a postback's request is needed to read it.
 type request struct {
-	path, rawQuery []byte
-	signed         bool
-	received       time.Time
+	path, rawQuery    []byte
+	signed, inDialect bool
+	dialect           *postback.DialectReader // nil: not in one, or in an unknown partner's
+	received          time.Time
+	timing            *accept.Timing // of stages that cost something; nil without
 }
 
 // take takes one postback up to the buffer.
-func (z *zerocopy) take(ctx *fasthttp.RequestCtx, w *work, r *request) error {
+func (z *zerocopy) take(waiting context.Context, ctx *fasthttp.RequestCtx, w *work, r *request) error {
 	switch {
 	case !ctx.IsGet():
 		return accept.ErrMethod
 	case !z.edge.inFlight.TryEnter():
 		return accept.ErrFull
 	}
-	if err := z.encode(ctx, w, r); err != nil {
+	err := z.edge.enter(waiting, r.timing)
+	if err == nil {
+		err = z.encode(ctx, w, r)
+	}
+	if err != nil {
 		z.edge.inFlight.Leave()
 		return err
 	}
-	return z.edge.deliver(ctx.Conn().(*conn), w.record)
+	return z.edge.deliver(connOf(ctx.Conn()), w.record, r.timing)
 }
 
 // encode makes the request w.record.
@@ -144,18 +169,28 @@ func (z *zerocopy) encode(ctx *fasthttp.RequestCtx, w *work, r *request) error {
 	return err
 }
 
-func (z *zerocopy) read(w *work, r *request) error {
-	if r.signed {
-		return z.readSigned(w, r)
-	}
-	return z.readPlain(w, r)
-}
-
 func (z *zerocopy) readSigned(w *work, r *request) error {
 	if err := w.postback.ParseSigned(r.rawQuery); err != nil {
 		return err
 	}
 	return z.edge.verify(r.path, r.rawQuery, &w.postback, r.received)
+}
+
+func (z *zerocopy) read(w *work, r *request) error {
+	switch {
+	case r.signed:
+		return z.readSigned(w, r)
+	case r.inDialect:
+		return z.readDialect(w, r)
+	}
+	return z.readPlain(w, r)
+}
+
+func (z *zerocopy) readDialect(w *work, r *request) error {
+	if err := accept.ParseDialect(r.dialect, &w.postback, r.rawQuery, z.edge.config.SignedOnly); err != nil {
+		return err
+	}
+	return accept.VerifyDialect(r.dialect, &w.postback, methodGET, r.path, r.rawQuery, r.received.Unix())
 }
 
 // readPlain parses in place what the ordinary parser would accept. Of what it
@@ -203,14 +238,15 @@ func isHex(c byte) bool {
 }
 
 // log logs before the answer is sent, if anything at all.
-func (z *zerocopy) log(ctx *fasthttp.RequestCtx, w *work, received time.Time, status int) {
+func (z *zerocopy) log(ctx *fasthttp.RequestCtx, w *work, r *request, status int) {
 	to := z.edge.config.AccessLog
 	if to == nil {
 		return
 	}
+	w.uri = r.dialect.AppendRedacted(w.uri[:0], ctx.Request.Header.RequestURI())
 	w.entry = accesslog.Entry{
-		UnixNs: received.UnixNano(), DurationNs: z.edge.config.Now().Sub(received).Nanoseconds(),
-		Status: status, Method: ctx.Method(), URI: ctx.Request.Header.RequestURI(),
+		UnixNs: r.received.UnixNano(), DurationNs: z.edge.config.Now().Sub(r.received).Nanoseconds(),
+		Status: status, Method: ctx.Method(), URI: w.uri,
 	}
 	to.Log(&w.entry)
 }

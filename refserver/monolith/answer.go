@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"sync/atomic"
 
+	"github.com/postbench/postbench/internal/postback"
 	"github.com/postbench/postbench/refserver/accept"
 	"github.com/postbench/postbench/refserver/store"
 )
@@ -19,7 +20,7 @@ type Counts struct {
 	Forbidden int64 `json:"forbidden"`  // 403
 	WrongVerb int64 `json:"wrong_verb"` // 405
 	TooLong   int64 `json:"too_long"`   // 413, 414
-	Full      int64 `json:"full"`       // 503: a limit of requests in work was reached
+	Full      int64 `json:"full"`       // 503: a limit of requests in work was reached, or a stage is busy
 	StoreBusy int64 `json:"store_busy"` // 503: the store did not get to it in time
 	Failed    int64 `json:"failed"`     // 500
 	InFlight  int64 `json:"in_flight"`  // postbacks in work now
@@ -30,6 +31,7 @@ type counters struct {
 	recorded, repeated              atomic.Int64
 	malformed, forbidden, wrongVerb atomic.Int64
 	tooLong, storeBusy, failed      atomic.Int64
+	stageBusy                       atomic.Int64
 }
 
 // Counts reads the counters; they are not one instant's.
@@ -42,7 +44,7 @@ func (s *Server) Counts() Counts {
 		Forbidden: s.counts.forbidden.Load(),
 		WrongVerb: s.counts.wrongVerb.Load() + refused.WrongVerb,
 		TooLong:   s.counts.tooLong.Load() + refused.TooLarge,
-		Full:      s.inFlight.Refused() + refused.Full,
+		Full:      s.inFlight.Refused() + s.counts.stageBusy.Load() + refused.Full,
 		StoreBusy: s.counts.storeBusy.Load() + refused.StoreBusy,
 		Failed:    s.counts.failed.Load() + refused.Failed,
 		InFlight:  s.inFlight.InWork(),
@@ -55,14 +57,15 @@ type answer struct {
 	line   string
 }
 
-// accepted counts what became of a good postback.
-func (s *Server) accepted(outcome store.Outcome) answer {
+// accepted counts what became of a good postback, and answers in the words of
+// its dialect if it has one.
+func (s *Server) accepted(outcome store.Outcome, dialect *postback.DialectReader) answer {
 	if outcome.Repeated {
 		s.counts.repeated.Add(1)
-		return answer{http.StatusOK, "DUP"}
+		return answer{http.StatusOK, dialect.Duplicate()}
 	}
 	s.counts.recorded.Add(1)
-	return answer{http.StatusOK, "OK"}
+	return answer{http.StatusOK, dialect.OK()}
 }
 
 // refused counts a refusal and gives it its status and reason.
@@ -83,6 +86,8 @@ func (s *Server) refused(r *http.Request, err error) answer {
 
 func (s *Server) counter(status int, err error) *atomic.Int64 {
 	switch {
+	case errors.Is(err, accept.ErrStage): // before the ErrFull that it wraps
+		return &s.counts.stageBusy
 	case errors.Is(err, accept.ErrFull): // counted by its gate
 		return nil
 	case status == http.StatusBadRequest:

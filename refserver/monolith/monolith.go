@@ -35,7 +35,7 @@ type Conversions interface {
 }
 
 // Config is what a Server is made of. All fields but SignedOnly, AccessLog,
-// Components and BootID are required.
+// Components, Dialects, Costs and BootID are required.
 type Config struct {
 	Conversions Conversions
 	Books       admin.Books
@@ -50,6 +50,10 @@ type Config struct {
 	// sent; nil means that nothing is logged. Closing it is the caller's.
 	AccessLog *accesslog.Log
 	Now       func() time.Time
+	// Dialects are the partners that write postbacks in their own way, under /p/.
+	Dialects []postback.Dialect
+	// Costs makes stages cost something; nil means that none does.
+	Costs accept.Costs
 	// BootID names this boot of the machine, so that a client can tell whether
 	// it shares our clock.
 	BootID string
@@ -64,6 +68,7 @@ type Server struct {
 	admin    *admin.Admin
 	inFlight *accept.Gate // postbacks
 	counts   counters
+	dialects *postback.Dialects
 
 	keyring atomic.Pointer[postback.Keyring]
 	loading sync.Mutex // one reload of the keyring at a time: the newest set wins
@@ -73,6 +78,9 @@ type Server struct {
 func New(ctx context.Context, config Config) (*Server, error) {
 	s := &Server{config: config, mux: http.NewServeMux(), inFlight: accept.NewGate(config.MaxInFlight)}
 	var err error
+	if s.dialects, err = postback.NewDialects(config.Dialects); err != nil {
+		return nil, fmt.Errorf("start monolith: %w", err)
+	}
 	s.admin, err = admin.New(admin.Config{
 		Books: config.Books, Population: config.Population, Keys: config.Keys, Components: config.Components,
 		Counts: func() any { return s.Counts() }, OnKeys: s.reloadKeys,
@@ -84,8 +92,9 @@ func New(ctx context.Context, config Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start monolith: %w", err)
 	}
-	s.mux.HandleFunc("/pb", s.postback(s.readPlain))
-	s.mux.HandleFunc("/pb/signed", s.postback(s.readSigned))
+	s.mux.HandleFunc("/pb", func(w http.ResponseWriter, r *http.Request) { s.postback(w, r, nil, s.readPlain) })
+	s.mux.HandleFunc("/pb/signed", func(w http.ResponseWriter, r *http.Request) { s.postback(w, r, nil, s.readSigned) })
+	s.mux.HandleFunc("/p/", s.inDialect)
 	s.mux.Handle("/", s.admin)
 	return s, nil
 }

@@ -1,6 +1,8 @@
 package monolith
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"net/http"
 	"time"
@@ -11,55 +13,80 @@ import (
 	"github.com/postbench/postbench/refserver/store"
 )
 
-// storeWait bounds the waits for the store within one postback.
+// storeWait bounds each wait for the store.
 const storeWait = 5 * time.Second
 
 // reader turns a request into a record, or says why not.
 type reader func(r *http.Request, received time.Time, t *accept.Timing) (*postback.Record, error)
 
 // postback takes one postback from handler entry to answer.
-func (s *Server) postback(read reader) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		received := s.config.Now()
-		t := accept.NewTiming(received, s.config.Now)
-		var reply answer
-		switch {
-		case r.Method != http.MethodGet: // HEAD too: a probe must not record anything
-			reply = s.refused(r, accept.ErrMethod)
-		case !s.inFlight.TryEnter():
-			reply = s.refused(r, accept.ErrFull)
-		default:
-			defer s.inFlight.Leave()
-			reply = s.answer(r, received, t, read)
-		}
-		if s.config.AccessLog != nil {
-			s.log(r, received, t, reply.status)
-		}
-		if stages := t.String(); stages != "" {
-			w.Header().Set("Server-Timing", stages)
-		}
-		reply.send(w)
+func (s *Server) postback(w http.ResponseWriter, r *http.Request, dialect *postback.DialectReader, read reader) {
+	received := s.config.Now()
+	t := accept.NewTiming(received, s.config.Now)
+	// A partner that hangs up early has sent its postback nonetheless.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), accept.StageLimit)
+	defer cancel()
+	var outcome store.Outcome
+	var err error
+	switch {
+	case r.Method != http.MethodGet: // HEAD too: a probe must not record anything
+		err = accept.ErrMethod
+	case !s.inFlight.TryEnter():
+		err = accept.ErrFull
+	default:
+		defer s.inFlight.Leave()
+		outcome, err = s.work(ctx, r, received, t, read)
 	}
+	reply := s.answerAndLog(ctx, r, received, t, dialect, func(busy error) answer {
+		if err := cmp.Or(err, busy); err != nil {
+			return s.refused(r, err)
+		}
+		return s.accepted(outcome, dialect)
+	})
+	if stages := t.String(); stages != "" {
+		w.Header().Set("Server-Timing", stages)
+	}
+	reply.send(w)
 }
 
-func (s *Server) answer(r *http.Request, received time.Time, t *accept.Timing, read reader) answer {
-	outcome, err := s.take(r, received, t, read)
-	if err != nil {
-		return s.refused(r, err)
+// answerAndLog logs the answer, if there is a log: a stage of its own, that
+// comes before the answer and may be too busy for one.
+func (s *Server) answerAndLog(
+	ctx context.Context, r *http.Request, received time.Time, t *accept.Timing, dialect *postback.DialectReader,
+	answerTo func(busy error) answer,
+) answer {
+	if s.config.AccessLog == nil {
+		return answerTo(nil)
 	}
-	return s.accepted(outcome)
-}
-
-// log is a stage of its own: the entry is written before the answer.
-func (s *Server) log(r *http.Request, received time.Time, t *accept.Timing, status int) {
+	began := t.Begin()
+	leave, err := accept.Enter(ctx, s.config.Costs, accept.StageLog, nil)
+	defer leave()
+	reply := answerTo(err)
 	s.config.AccessLog.Log(&accesslog.Entry{
-		UnixNs: received.UnixNano(), DurationNs: t.Begin().Sub(received).Nanoseconds(),
-		Status: status, Method: []byte(r.Method), URI: []byte(r.RequestURI),
+		UnixNs: received.UnixNano(), DurationNs: began.Sub(received).Nanoseconds(),
+		Status: reply.status, Method: []byte(r.Method), URI: dialect.AppendRedacted(nil, []byte(r.RequestURI)),
 	})
 	t.Mark("log")
+	return reply
 }
 
-func (s *Server) take(r *http.Request, received time.Time, t *accept.Timing, read reader) (store.Outcome, error) {
+// work is the request between the web server in front and the answer: nginx
+// hands it to one of PHP's workers, who has it until the answer is known.
+func (s *Server) work(ctx context.Context, r *http.Request, received time.Time, t *accept.Timing, read reader) (store.Outcome, error) {
+	for _, stage := range []string{accept.StageSlow, accept.StageNginx} {
+		if err := accept.Pass(ctx, s.config.Costs, stage, t); err != nil {
+			return store.Outcome{}, err
+		}
+	}
+	leave, err := accept.Enter(ctx, s.config.Costs, accept.StagePHP, t)
+	if err != nil {
+		return store.Outcome{}, err
+	}
+	defer leave()
+	return s.take(ctx, r, received, t, read)
+}
+
+func (s *Server) take(ctx context.Context, r *http.Request, received time.Time, t *accept.Timing, read reader) (store.Outcome, error) {
 	switch {
 	case r.ContentLength != 0:
 		return store.Outcome{}, accept.ErrBody
@@ -77,13 +104,37 @@ func (s *Server) take(r *http.Request, received time.Time, t *accept.Timing, rea
 		ClickID: string(fields.ClickID), TxID: string(fields.TxID), ClaimedOfferID: string(fields.OfferID),
 		Event: fields.Event, Payout: fields.Payout, Currency: fields.Currency, ReceivedUnixNs: received.UnixNano(),
 	}
-	// A partner that hangs up early has sent its postback nonetheless.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), storeWait)
-	defer cancel()
-	if c.Attribution, err = s.config.Conversions.Attribute(ctx, c.ClickID); err != nil {
+	if err := s.attribute(ctx, c, t); err != nil {
 		return store.Outcome{}, err
 	}
+	return s.commit(ctx, c, t)
+}
+
+// attribute asks ClickHouse, which has its own workers.
+func (s *Server) attribute(ctx context.Context, c *store.Conversion, t *accept.Timing) error {
+	leave, err := accept.Enter(ctx, s.config.Costs, accept.StageClickHouse, t)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	ctx, cancel := context.WithTimeout(ctx, storeWait)
+	defer cancel()
+	if c.Attribution, err = s.config.Conversions.Attribute(ctx, c.ClickID); err != nil {
+		return err
+	}
 	t.Mark("attribution")
+	return nil
+}
+
+// commit asks MySQL, which has its own workers.
+func (s *Server) commit(ctx context.Context, c *store.Conversion, t *accept.Timing) (store.Outcome, error) {
+	leave, err := accept.Enter(ctx, s.config.Costs, accept.StageMySQL, t)
+	if err != nil {
+		return store.Outcome{}, err
+	}
+	defer leave()
+	ctx, cancel := context.WithTimeout(ctx, storeWait)
+	defer cancel()
 	outcome, err := s.config.Conversions.Commit(ctx, c)
 	if err != nil {
 		return store.Outcome{}, err
@@ -112,6 +163,27 @@ func (s *Server) readSigned(r *http.Request, received time.Time, t *accept.Timin
 	}
 	record := accept.RecordOf(&p)
 	return &record, nil
+}
+
+// inDialect takes what partners write in their own way.
+func (s *Server) inDialect(w http.ResponseWriter, r *http.Request) {
+	path, rawQuery, _ := bytes.Cut([]byte(r.RequestURI), []byte{'?'}) // as signed
+	d := s.dialects.Find(path)
+	s.postback(w, r, d, func(r *http.Request, received time.Time, t *accept.Timing) (*postback.Record, error) {
+		var p postback.Postback
+		err := accept.ParseDialect(d, &p, rawQuery, s.config.SignedOnly)
+		t.Mark("parse")
+		if err != nil {
+			return nil, err
+		}
+		err = accept.VerifyDialect(d, &p, []byte(r.Method), path, rawQuery, received.Unix())
+		t.Mark("verify")
+		if err != nil {
+			return nil, err
+		}
+		record := accept.RecordOf(&p)
+		return &record, nil
+	})
 }
 
 func (s *Server) readPlain(r *http.Request, _ time.Time, t *accept.Timing) (*postback.Record, error) {

@@ -4,15 +4,13 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-
-	"github.com/postbench/postbench/refserver/decide"
 )
 
 const (
-	selectConversions = `SELECT id, click_id, txid, event, verdict, offer_id, payout, currency, recorded_unix_ns, received_unix_ns
+	selectConversions = `SELECT id, click_id, txid, event, verdict, offer_id, payout, currency, recorded_unix_ns, received_unix_ns, cap_window_s
 		FROM conversions WHERE id > ? ORDER BY id LIMIT ?`
 
-	selectConflicts = `SELECT id, click_id, txid, event, 'conflict', offer_id, payout, currency, recorded_unix_ns, received_unix_ns
+	selectConflicts = `SELECT id, click_id, txid, event, 'conflict', offer_id, payout, currency, recorded_unix_ns, received_unix_ns, 0
 		FROM conflicts WHERE id > ? ORDER BY id LIMIT ?`
 )
 
@@ -49,24 +47,28 @@ func readPage(ctx context.Context, table *sql.Stmt, lastID int64, page []Row) ([
 	defer rows.Close()
 	for rows.Next() {
 		var r Row
+		var capWindowS int64
 		if err := rows.Scan(&lastID, &r.ClickID, &r.TxID, &r.Event, &r.Verdict, &r.OfferID, &r.Payout, &r.Currency,
-			&r.RecordedUnixNs, &r.ReceivedUnixNs); err != nil {
+			&r.RecordedUnixNs, &r.ReceivedUnixNs, &capWindowS); err != nil {
 			return page, lastID, err
 		}
+		r.CapWindow = CapWindowName(r.ReceivedUnixNs, capWindowS)
 		page = append(page, r)
 	}
 	return page, lastID, rows.Err()
 }
 
-// OfferStatus returns cap and counter of an offer; found is false for one that
-// was never loaded.
+// OfferStatus returns cap and counter of an offer, in the cap window of now;
+// found is false for one that was never loaded.
 func (s *SQL) OfferStatus(ctx context.Context, offerID string) (status OfferStatus, found bool, err error) {
-	status.OfferID = offerID
-	var state decide.Offer
-	err = s.findStatus.QueryRowContext(ctx, offerID).Scan(&state.Cap, &state.Billable)
+	nowNs := s.options.Now().UnixNano()
+	offer, err := readOffer(ctx, s.readerChecks.offer, offerID, nowNs)
 	if errors.Is(err, sql.ErrNoRows) {
 		return OfferStatus{}, false, nil
 	}
-	status.Cap, status.Billable, status.Closed = state.Cap, state.Billable, state.Closed()
-	return status, err == nil, wrap("read offer", err)
+	if err != nil {
+		return OfferStatus{}, false, wrap("read offer", err)
+	}
+	return OfferStatus{OfferID: offerID, Cap: offer.Cap, Billable: offer.Billable, Closed: offer.Closed(),
+		CapWindow: CapWindowName(nowNs, offer.capWindowS)}, true, nil
 }

@@ -11,14 +11,14 @@ import (
 const loadCheckRows = 1_024
 
 // Loading an id a second time replaces it, so that a population can be loaded
-// again; only an offer's cap counter stays what it is.
+// again; only an offer's cap counters stay what they are.
 const (
 	upsertClick = `INSERT INTO clicks (click_id, offer_id, clicked_unix_s) VALUES (?, ?, ?)
 		ON CONFLICT DO UPDATE SET offer_id = excluded.offer_id, clicked_unix_s = excluded.clicked_unix_s`
 
-	upsertOffer = `INSERT INTO offers (offer_id, cap, payout, currency, attribution_window_s) VALUES (?, ?, ?, ?, ?)
+	upsertOffer = `INSERT INTO offers (offer_id, cap, payout, currency, attribution_window_s, cap_window_s) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT DO UPDATE SET cap = excluded.cap, payout = excluded.payout, currency = excluded.currency,
-			attribution_window_s = excluded.attribution_window_s`
+			attribution_window_s = excluded.attribution_window_s, cap_window_s = excluded.cap_window_s`
 
 	upsertKey = `INSERT INTO keys (kid, secret) VALUES (?, ?) ON CONFLICT DO UPDATE SET secret = excluded.secret`
 )
@@ -34,7 +34,7 @@ func (s *SQL) LoadClicks(ctx context.Context, clicks iter.Seq2[Click, error]) (i
 // LoadOffers is LoadClicks for offers.
 func (s *SQL) LoadOffers(ctx context.Context, offers iter.Seq2[Offer, error]) (int64, error) {
 	return load(ctx, s, "load offers", upsertOffer, offers, func(o Offer, args []any) []any {
-		return append(args, o.OfferID, o.Cap, int64(o.Payout), o.Currency.String(), o.AttributionWindowS)
+		return append(args, o.OfferID, o.Cap, int64(o.Payout), o.Currency.String(), o.AttributionWindowS, o.CapWindowS)
 	})
 }
 

@@ -10,7 +10,18 @@ CREATE TABLE offers (
 	payout               INTEGER NOT NULL, -- millionths
 	currency             TEXT NOT NULL,
 	attribution_window_s INTEGER NOT NULL,
-	billable             INTEGER NOT NULL DEFAULT 0 -- the cap counter
+	cap_window_s         INTEGER NOT NULL -- 0: the cap counts the whole life
+) WITHOUT ROWID;
+
+-- Billable conversions by offer and cap window. A window's number is the
+-- second of receipt / cap_window_s, rounded down: it begins at a whole multiple
+-- of cap_window_s since the Unix epoch. Of the whole life it is 0.
+CREATE TABLE cap_counters (
+	offer_id     TEXT NOT NULL,
+	cap_window_s INTEGER NOT NULL,
+	cap_window   INTEGER NOT NULL,
+	billable     INTEGER NOT NULL,
+	PRIMARY KEY (offer_id, cap_window_s, cap_window)
 ) WITHOUT ROWID;
 
 CREATE TABLE keys (
@@ -31,6 +42,7 @@ CREATE TABLE conversions (
 	currency         TEXT NOT NULL,
 	received_unix_ns INTEGER NOT NULL,
 	recorded_unix_ns INTEGER NOT NULL,
+	cap_window_s     INTEGER NOT NULL, -- of the offer when this was decided
 	UNIQUE (click_id, txid, event)
 );
 

@@ -30,7 +30,7 @@ const (
 	ledgerPageRows = 2_048
 	// schemaVersion is kept in the file, so that a later program never
 	// misreads an older one's data.
-	schemaVersion = 1
+	schemaVersion = 2
 	// fileName is the database inside the data directory.
 	fileName = "postbench.db"
 )
@@ -58,7 +58,7 @@ type SQL struct {
 	writer, readers *sql.DB
 	version         string
 
-	findClick, findStatus, pageConversions, pageConflicts *sql.Stmt
+	findClick, pageConversions, pageConflicts *sql.Stmt
 
 	readerChecks, writerChecks checks
 	insert, bump, keepConflict *sql.Stmt
@@ -151,7 +151,6 @@ func (s *SQL) prepare(ctx context.Context) error {
 		text string
 	}{
 		{&s.findClick, s.readers, `SELECT offer_id, clicked_unix_s FROM clicks WHERE click_id = ?`},
-		{&s.findStatus, s.readers, `SELECT cap, billable FROM offers WHERE offer_id = ?`},
 		{&s.pageConversions, s.readers, selectConversions},
 		{&s.pageConflicts, s.readers, selectConflicts},
 		{&s.readerChecks.existing, s.readers, selectExisting},
@@ -159,7 +158,7 @@ func (s *SQL) prepare(ctx context.Context) error {
 		{&s.writerChecks.existing, s.writer, selectExisting},
 		{&s.writerChecks.offer, s.writer, selectOffer},
 		{&s.insert, s.writer, insertConversion},
-		{&s.bump, s.writer, `UPDATE offers SET billable = billable + 1 WHERE offer_id = ?`},
+		{&s.bump, s.writer, bumpCounter},
 		{&s.keepConflict, s.writer, insertConflict},
 	} {
 		var err error

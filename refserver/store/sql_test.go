@@ -13,7 +13,12 @@ import (
 
 func openSQL(t testing.TB, dir string, atomic bool) *store.SQL {
 	t.Helper()
-	s, err := store.Open(t.Context(), store.Options{Dir: dir, AtomicCaps: atomic, Now: time.Now})
+	return openSQLAt(t, dir, atomic, time.Now)
+}
+
+func openSQLAt(t testing.TB, dir string, atomic bool, now func() time.Time) *store.SQL {
+	t.Helper()
+	s, err := store.Open(t.Context(), store.Options{Dir: dir, AtomicCaps: atomic, Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,8 +32,8 @@ func subject(s *store.SQL) storetest.Subject {
 func TestContract(t *testing.T) {
 	for name, atomic := range map[string]bool{"check-then-insert": false, "atomic": true} {
 		t.Run(name, func(t *testing.T) {
-			storetest.Run(t, func(t *testing.T, dir string) storetest.Subject {
-				return subject(openSQL(t, dir, atomic))
+			storetest.Run(t, func(t *testing.T, dir string, now func() time.Time) storetest.Subject {
+				return subject(openSQLAt(t, dir, atomic, now))
 			})
 		})
 	}

@@ -5,6 +5,7 @@ package store
 
 import (
 	"errors"
+	"time"
 
 	"github.com/postbench/postbench/internal/postback"
 	"github.com/postbench/postbench/refserver/decide"
@@ -13,6 +14,9 @@ import (
 // ErrBusy means that the store did not get to the work within the caller's
 // deadline or SQLite's own wait. Nothing was written; the caller may retry.
 var ErrBusy = errors.New("store is busy")
+
+// MaxCapWindowS bounds Offer.CapWindowS: a leap year.
+const MaxCapWindowS = 366 * 24 * 60 * 60
 
 // Click is one row of the click population.
 type Click struct {
@@ -27,6 +31,29 @@ type Offer struct {
 	Payout             postback.Money
 	Currency           postback.Currency
 	AttributionWindowS int64 // seconds after the click; 0 means none
+	// CapWindowS is how long the cap counts before it counts anew, in seconds,
+	// 0 to MaxCapWindowS; 0 means never anew. See CapWindow.
+	CapWindowS int64
+}
+
+// CapWindow is the number of the cap window that a conversion counts in which
+// was received then: windows of windowS seconds follow each other from the Unix
+// epoch, so that a day of 86,400 s begins at midnight UTC. It is 0 for a cap
+// that counts the whole life (windowS 0). Times are after 1970.
+func CapWindow(receivedUnixNs, windowS int64) int64 {
+	if windowS <= 0 {
+		return 0
+	}
+	return receivedUnixNs / 1e9 / windowS
+}
+
+// CapWindowName is the first second of the window that CapWindow numbers, as
+// RFC 3339 in UTC; "" for a cap that counts the whole life.
+func CapWindowName(receivedUnixNs, windowS int64) string {
+	if windowS <= 0 {
+		return ""
+	}
+	return time.Unix(CapWindow(receivedUnixNs, windowS)*windowS, 0).UTC().Format(time.RFC3339)
 }
 
 // Key is a partner's signing key.
@@ -35,11 +62,12 @@ type Key struct {
 	Secret []byte
 }
 
-// OfferStatus is what a router asks about an offer.
+// OfferStatus is what a router asks about an offer: its cap window of now.
 type OfferStatus struct {
 	OfferID       string
 	Cap, Billable int64
-	Closed        bool // false for an offer without a cap
+	Closed        bool   // false for an offer without a cap
+	CapWindow     string // CapWindowName of now
 }
 
 // Attribution is the click behind a click id. The zero value is an unknown click.
@@ -91,4 +119,7 @@ type Row struct {
 	Currency             string
 	RecordedUnixNs       int64 // entry into the commit: the writer is ours, nothing is written yet
 	ReceivedUnixNs       int64 // entry into the handler
+	// CapWindow is the CapWindowName of ReceivedUnixNs by the offer as it was
+	// then; "" for unattributed rows and conflicts.
+	CapWindow string
 }

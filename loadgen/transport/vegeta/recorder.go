@@ -35,7 +35,7 @@ func (r *recorder) result(h *hit, result *lib.Result) {
 	defer r.mu.Unlock()
 	r.results++
 	r.cfg.Intents.At(result.Seq, &r.it)
-	outcome := outcomeOf(h, result)
+	outcome := outcomeOf(h, result, &r.cfg.Partners[0].Success)
 	dueNs := r.due[result.Seq]
 	dispatchedNs := int64(result.Timestamp.Sub(r.start))
 	endNs := dispatchedNs + int64(result.Latency)
@@ -97,9 +97,9 @@ func (r *recorder) time(outcome intent.Outcome, dueNs, dispatchedNs, endNs int64
 
 // outcomeOf classifies a hit. vegeta gives a code only to answers that were
 // read to the end.
-func outcomeOf(h *hit, result *lib.Result) intent.Outcome {
+func outcomeOf(h *hit, result *lib.Result, success *intent.SuccessRule) intent.Outcome {
 	switch {
-	case result.Code >= 200 && result.Code <= 299:
+	case success.Accepts(int(result.Code), result.Body):
 		return intent.Acked
 	case result.Code != 0:
 		return intent.Refused
@@ -125,6 +125,7 @@ func (r *recorder) outcome(hiddenRetries int64, interrupted bool) *loadgen.Outco
 	defer r.mu.Unlock()
 	o := &r.out
 	o.Intents, o.HiddenRetries, o.Interrupted = uint64(r.results), hiddenRetries, interrupted
+	o.Partners = []loadgen.PartnerOutcome{{Attempts: o.Attempts}}
 	o.Duration = time.Since(r.start)
 	return o
 }

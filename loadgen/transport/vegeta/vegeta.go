@@ -50,6 +50,10 @@ func supported(cfg *loadgen.Config) error {
 		return fmt.Errorf("%w: it plays one partner, not %d", ErrUnsupported, len(cfg.Partners))
 	case len(cfg.Partners[0].Retry.DelaysNs) > 0 || mix.Duplicates > 0:
 		return fmt.Errorf("%w: retries and duplicates", ErrUnsupported)
+	case cfg.Partners[0].Breaker.Failures > 0:
+		return fmt.Errorf("%w: a partner that deactivates its postback", ErrUnsupported)
+	case cfg.Partners[0].Path != "":
+		return fmt.Errorf("%w: network paths", ErrUnsupported)
 	case cfg.Replay != nil:
 		return fmt.Errorf("%w: --replay", ErrUnsupported)
 	case cfg.Partners[0].Origin == "":
@@ -73,7 +77,7 @@ func run(ctx context.Context, cfg *loadgen.Config, due []int64, observe loadgen.
 	if partner.Connections > 0 {
 		connections = min(connections, uint64(partner.Connections))
 	}
-	attacker := lib.NewAttacker(lib.Client(client), lib.MaxWorkers(connections), lib.Workers(min(connections, 64)), lib.MaxBody(0))
+	attacker := lib.NewAttacker(lib.Client(client), lib.MaxWorkers(connections), lib.Workers(min(connections, 64)), lib.MaxBody(wantedBody(partner)))
 
 	recorder := newRecorder(cfg, due, time.Now())
 	if observe != nil {
@@ -87,6 +91,15 @@ func run(ctx context.Context, cfg *loadgen.Config, due []int64, observe loadgen.
 		recorder.result(&wire.hits[result.Seq], result)
 	}
 	return recorder.outcome(wire.hiddenRetries.Load(), ctx.Err() != nil)
+}
+
+// wantedBody is how many bytes of a body the partner's success rule looks at.
+func wantedBody(partner *loadgen.Partner) int64 {
+	longest := 0
+	for _, body := range partner.Success.Bodies {
+		longest = max(longest, len(body))
+	}
+	return int64(longest)
 }
 
 // pacer follows a list of due times. vegeta calls it from one goroutine and

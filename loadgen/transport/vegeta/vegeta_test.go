@@ -230,6 +230,24 @@ func TestHiddenRetriesAreCounted(t *testing.T) {
 	}
 }
 
+// The partner's success rule holds for this engine, too.
+func TestSuccessRule(t *testing.T) {
+	var seen atomic.Int64
+	server := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, []string{"OK, and more", "ERROR"}[seen.Add(1)%2])
+	})
+	cfg := configOf(t, server.URL, 200, 100*time.Millisecond, intent.Mix{})
+	cfg.Partners[0].Success.Bodies = []string{"OK", "DUP"}
+	o := mustRun(t, t.Context(), cfg)
+	want := loadgen.Attempts{Total: 20, Acked: 10, Refused: 10}
+	if o.Attempts != want || len(o.Partners) != 1 || o.Partners[0].Attempts != want || o.Partners[0].Wait != nil {
+		t.Errorf("%+v, partners %+v", o.Attempts, o.Partners)
+	}
+	if imbalances := o.Imbalances(); imbalances != nil {
+		t.Error(imbalances)
+	}
+}
+
 func TestInterrupt(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var seen atomic.Int64
@@ -264,6 +282,8 @@ func awaitNoConnections(t *testing.T) {
 func TestUnsupported(t *testing.T) {
 	for name, spoil := range map[string]func(*loadgen.Config){
 		"retries":   func(c *loadgen.Config) { c.Partners[0].Retry.DelaysNs = []int64{1} },
+		"breaker":   func(c *loadgen.Config) { c.Partners[0].Breaker.Failures = 1 },
+		"path":      func(c *loadgen.Config) { c.Partners[0].Path = "eu-us-east" },
 		"replay":    func(c *loadgen.Config) { c.Replay = make([]schedule.Replayed, 1) },
 		"no origin": func(c *loadgen.Config) { c.Partners[0].Origin = "" },
 		"method":    func(c *loadgen.Config) { c.Partners[0].Template.Method = "NOT ONE" },

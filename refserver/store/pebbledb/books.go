@@ -81,17 +81,29 @@ func (s *Store) readPage(ctx context.Context, prefix byte, from, to uint64, page
 	return page, nil
 }
 
-// OfferStatus returns cap and counter of an offer, as they are on the disk;
-// found is false for one that was never loaded.
+// OfferStatus returns cap and counter of an offer in the cap window of now, as
+// they are on the disk; found is false for one that was never loaded.
 func (s *Store) OfferStatus(_ context.Context, offerID string) (status store.OfferStatus, found bool, err error) {
+	leave, err := s.enter()
+	if err != nil {
+		return store.OfferStatus{}, false, fmt.Errorf("read offer: %w", err)
+	}
+	defer leave()
+	nowNs := s.options.Now().UnixNano()
 	s.population.RLock()
 	defer s.population.RUnlock()
 	o := s.offers[offerID]
 	if o == nil || !o.loaded {
 		return store.OfferStatus{}, false, nil
 	}
-	state := o.state(o.synced.Load())
-	return store.OfferStatus{OfferID: offerID, Cap: state.Cap, Billable: state.Billable, Closed: state.Closed()}, true, nil
+	windowS := o.definition.CapWindowS
+	billable, err := s.syncedCount(o, windowS, store.CapWindow(nowNs, windowS))
+	if err != nil {
+		return store.OfferStatus{}, false, fmt.Errorf("read offer: %w", err)
+	}
+	state := o.state(billable)
+	return store.OfferStatus{OfferID: offerID, Cap: state.Cap, Billable: state.Billable, Closed: state.Closed(),
+		CapWindow: store.CapWindowName(nowNs, windowS)}, true, nil
 }
 
 // Committed is the number of conversions ever committed, duplicates included,

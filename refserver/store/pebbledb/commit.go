@@ -127,8 +127,8 @@ func (s *Store) apply(ctx context.Context, r *round, states []KV) (capNs int64, 
 	r.writes = s.db.NewBatch(pebble.WithInitialSizeBytes(initialBatchBytes), pebble.WithMaxRetainedSizeBytes(retainedBatchBytes))
 	if err := s.decide(r, states, entered.UnixNano()); err != nil {
 		for _, m := range r.moved {
-			m.offer.moved = false
-			m.offer.billable = m.billable
+			m.counter.moved = false
+			m.counter.billable = m.billable
 		}
 		return 0, errors.Join(err, r.writes.Close())
 	}
@@ -139,8 +139,8 @@ func (s *Store) apply(ctx context.Context, r *round, states []KV) (capNs int64, 
 	s.totals = r.totals
 	for i := range r.moved {
 		m := &r.moved[i]
-		m.offer.moved = false
-		m.billable = m.offer.billable
+		m.counter.moved = false
+		m.billable = m.counter.billable
 	}
 	return capNs, nil
 }
@@ -175,8 +175,15 @@ func (s *Store) decideOne(r *round, i int, nowNs int64) error {
 		Event: c.Event, Payout: c.Payout, ReceivedUnixNs: c.ReceivedUnixNs, Existing: r.existingOf(i),
 		Click: decide.Click{Found: found, ClickedUnixS: clicked.clickedUnixS},
 	}
-	if found {
-		in.Offer = o.state(o.billable)
+	var count *counter
+	var capWindowS int64
+	if found && in.Existing == decide.None {
+		var err error
+		if count, err = s.counterAt(o, c.ReceivedUnixNs); err != nil {
+			return err
+		}
+		capWindowS = count.windowS
+		in.Offer = o.state(count.billable)
 	}
 	verdict := decide.Decide(in)
 	r.outcomes[i] = store.Outcome{Verdict: verdict, Repeated: verdict == decide.Duplicate}
@@ -186,14 +193,14 @@ func (s *Store) decideOne(r *round, i int, nowNs int64) error {
 	case decide.Conflict:
 		return r.keepConflict(s.db, i, nowNs)
 	case decide.Billable:
-		if !o.moved {
-			o.moved = true
-			r.moved = append(r.moved, movement{o, o.billable})
+		if !count.moved {
+			count.moved = true
+			r.moved = append(r.moved, movement{o, count, count.billable})
 		}
-		o.billable++
+		count.billable++
 	}
 	r.totals.rows++
-	return r.putRow(prefixRow, r.totals.rows-1, i, nowNs)
+	return r.putRow(prefixRow, r.totals.rows-1, i, capWindowS, nowNs)
 }
 
 // state is the offer as decide sees it. An offer that nobody loaded has no cap.
@@ -231,10 +238,10 @@ func (r *round) hasRow(i int) bool {
 // putRest writes counters, states and totals.
 func (r *round) putRest(states []KV) error {
 	for _, m := range r.moved {
-		r.key = appendText(r.key[:0], prefixCounter, m.offer.id)
+		r.key = appendCounter(r.key[:0], m.offer.id, m.counter.windowS, m.counter.window)
 		op := r.writes.SetDeferred(len(r.key), counterBytes)
 		copy(op.Key, r.key)
-		binary.LittleEndian.PutUint64(op.Value, uint64(m.offer.billable))
+		binary.LittleEndian.PutUint64(op.Value, uint64(m.counter.billable))
 		if err := op.Finish(); err != nil {
 			return err
 		}
@@ -261,8 +268,8 @@ func (s *Store) publish(r *round) {
 	s.syncedMu.Unlock()
 	for _, m := range r.moved {
 		for {
-			known := m.offer.synced.Load()
-			if known >= m.billable || m.offer.synced.CompareAndSwap(known, m.billable) {
+			known := m.counter.synced.Load()
+			if known >= m.billable || m.counter.synced.CompareAndSwap(known, m.billable) {
 				break
 			}
 		}

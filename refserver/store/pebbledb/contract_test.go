@@ -10,7 +10,12 @@ import (
 
 func open(t testing.TB, dir string) *pebbledb.Store {
 	t.Helper()
-	s, err := pebbledb.Open(t.Context(), pebbledb.Options{Dir: dir, Now: time.Now})
+	return openAt(t, dir, time.Now)
+}
+
+func openAt(t testing.TB, dir string, now func() time.Time) *pebbledb.Store {
+	t.Helper()
+	s, err := pebbledb.Open(t.Context(), pebbledb.Options{Dir: dir, Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,5 +40,7 @@ func subject(s *pebbledb.Store) storetest.Subject {
 }
 
 func TestContract(t *testing.T) {
-	storetest.Run(t, func(t *testing.T, dir string) storetest.Subject { return subject(open(t, dir)) })
+	storetest.Run(t, func(t *testing.T, dir string, now func() time.Time) storetest.Subject {
+		return subject(openAt(t, dir, now))
+	})
 }

@@ -151,7 +151,8 @@ func populate(t *testing.T, dir string) (caps map[string]int64) {
 	for i := range cappedCount {
 		id := fmt.Sprintf("cap-%d", i)
 		caps[id] = int64(1 + 50*i)
-		offers = append(offers, store.Offer{OfferID: id, Cap: caps[id]})
+		// Half of the caps reset, far from the only second in which all is received.
+		offers = append(offers, store.Offer{OfferID: id, Cap: caps[id], CapWindowS: int64(i % 2 * 86_400)})
 		clicks = append(clicks, store.Click{ClickID: id, OfferID: id})
 	}
 	if _, err := s.LoadOffers(t.Context(), storetest.Rows(offers, nil)); err != nil {
@@ -272,7 +273,7 @@ func TestKilledInALoop(t *testing.T) {
 	if acked.batches[0] == 0 || len(acked.singles) == 0 {
 		t.Fatalf("no load: %v, %d singles", acked.batches, len(acked.singles))
 	}
-	s := open(t, dir)
+	s := openAt(t, dir, func() time.Time { return time.Unix(0, storetest.ReceivedUnixNs) })
 	defer s.Close()
 	v := verification{t: t, s: s, singles: map[string]bool{}, rows: map[string]store.Row{}}
 	v.readLedger()

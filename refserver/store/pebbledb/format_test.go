@@ -18,7 +18,7 @@ func example() (store.Conversion, []byte) {
 	c := store.Conversion{ClickID: "c1", TxID: "t-9", ClaimedOfferID: "o8", Event: postback.EventSale,
 		Payout: 12_500_000, Currency: postback.Currency{'E', 'U', 'R'}, ReceivedUnixNs: 1_700_000_000_000_000_001}
 	row := make([]byte, rowBytes(&c, "o7"))
-	putRow(row, &c, "o7", decide.Billable, c.ReceivedUnixNs+1_000)
+	putRow(row, &c, "o7", 86_400, decide.Billable, c.ReceivedUnixNs+1_000)
 	return c, row
 }
 
@@ -41,7 +41,8 @@ func TestFormatExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantRow := store.Row{ClickID: "c1", TxID: "t-9", Event: "sale", Verdict: decide.Billable, OfferID: "o7",
-		Payout: 12_500_000, Currency: "EUR", ReceivedUnixNs: 1_700_000_000_000_000_001, RecordedUnixNs: 1_700_000_000_000_001_001}
+		Payout: 12_500_000, Currency: "EUR", ReceivedUnixNs: 1_700_000_000_000_000_001, RecordedUnixNs: 1_700_000_000_000_001_001,
+		CapWindow: "2023-11-14T00:00:00Z"}
 	if got := row.ledger(); got != wantRow {
 		t.Errorf("\ngot  %+v\nwant %+v", got, wantRow)
 	}
@@ -49,15 +50,16 @@ func TestFormatExample(t *testing.T) {
 
 func TestDecodeRefuses(t *testing.T) {
 	for name, spoil := range map[string]func([]byte) []byte{
-		"nothing":          func([]byte) []byte { return nil },
-		"a byte less":      func(b []byte) []byte { return b[:len(b)-1] },
-		"a byte more":      func(b []byte) []byte { return append(b, 0) },
-		"no verdict":       func(b []byte) []byte { b[0] = 0; return b },
-		"unknown verdict":  func(b []byte) []byte { b[0] = byte(len(verdicts)) + 1; return b },
-		"unknown event":    func(b []byte) []byte { b[1] = 6; return b },
-		"half a currency":  func(b []byte) []byte { b[3] = 0; return b },
-		"other length":     func(b []byte) []byte { b[5]++; return b },
-		"a click too long": func(b []byte) []byte { b[5] = 129; return append(b, make([]byte, 127)...) },
+		"nothing":           func([]byte) []byte { return nil },
+		"a byte less":       func(b []byte) []byte { return b[:len(b)-1] },
+		"a byte more":       func(b []byte) []byte { return append(b, 0) },
+		"no verdict":        func(b []byte) []byte { b[0] = 0; return b },
+		"unknown verdict":   func(b []byte) []byte { b[0] = byte(len(verdicts)) + 1; return b },
+		"unknown event":     func(b []byte) []byte { b[1] = 6; return b },
+		"half a currency":   func(b []byte) []byte { b[3] = 0; return b },
+		"other length":      func(b []byte) []byte { b[5]++; return b },
+		"a window too long": func(b []byte) []byte { b[36] = 2; return b },
+		"a click too long":  func(b []byte) []byte { b[5] = 129; return append(b, make([]byte, 127)...) },
 	} {
 		_, row := example()
 		var got storedRow
@@ -83,7 +85,7 @@ func FuzzRow(f *testing.F) {
 		c := store.Conversion{ClickID: string(row.clickID), TxID: string(row.txID), ClaimedOfferID: string(row.claimed),
 			Event: row.event, Payout: row.payout, Currency: row.currency, ReceivedUnixNs: row.receivedUnixNs}
 		again := make([]byte, rowBytes(&c, string(row.offerID)))
-		putRow(again, &c, string(row.offerID), row.verdict, row.recordedUnixNs)
+		putRow(again, &c, string(row.offerID), row.capWindowS, row.verdict, row.recordedUnixNs)
 		if !bytes.Equal(again, b) {
 			t.Errorf("\ngot  % x\nwant % x", again, b)
 		}
@@ -95,7 +97,7 @@ func FuzzRow(f *testing.F) {
 
 // The other values: never a panic, and the same bytes again.
 func FuzzValues(f *testing.F) {
-	offer := store.Offer{Cap: 3, Payout: 4, AttributionWindowS: 5, Currency: postback.Currency{'U', 'S', 'D'}}
+	offer := store.Offer{Cap: 3, Payout: 4, AttributionWindowS: 5, CapWindowS: 6, Currency: postback.Currency{'U', 'S', 'D'}}
 	f.Add(appendOffer(nil, &offer))
 	f.Add(appendClick(nil, "o-1", 1_700_000_000))
 	f.Add(make([]byte, totalsBytes))

@@ -8,7 +8,7 @@ import (
 	"github.com/postbench/postbench/refserver/store"
 )
 
-const schemaVersion = 1
+const schemaVersion = 2
 
 // The first byte of every key, see FORMAT.md.
 const (
@@ -19,6 +19,7 @@ const (
 	prefixOffer        = 'o'
 	prefixRow          = 'r'
 	prefixState        = 's'
+	prefixWindow       = 'w'
 	prefixConflict     = 'x'
 	prefixConflictSeen = 'y'
 )
@@ -72,6 +73,17 @@ func readNumber(b []byte) (uint64, bool) {
 
 func appendText(dst []byte, prefix byte, text string) []byte {
 	return append(append(dst, prefix), text...)
+}
+
+// appendCounter appends the key of a cap counter.
+func appendCounter(dst []byte, offerID string, windowS, window int64) []byte {
+	if windowS == 0 {
+		return appendText(dst, prefixCounter, offerID)
+	}
+	dst = append(dst, prefixWindow, byte(len(offerID)))
+	dst = append(dst, offerID...)
+	dst = binary.BigEndian.AppendUint32(dst, uint32(windowS))
+	return binary.BigEndian.AppendUint64(dst, uint64(window))
 }
 
 // check refuses what the format has no place for.

@@ -30,7 +30,7 @@ func (s *Store) Attribute(ctx context.Context, clickID string) (store.Attributio
 
 // LoadOffers stores all offers or, at the first error of the sequence, none;
 // it returns the number of rows. An offer that is loaded again is replaced and
-// keeps its counter. Conversions being decided meanwhile see the old offers.
+// keeps its counters. Conversions being decided meanwhile see the old offers.
 func (s *Store) LoadOffers(ctx context.Context, offers iter.Seq2[store.Offer, error]) (int64, error) {
 	staged := map[string]store.Offer{}
 	n, err := s.load(ctx, func(writes *pebble.Batch) (int64, error) {
@@ -60,6 +60,9 @@ func (s *Store) LoadOffers(ctx context.Context, offers iter.Seq2[store.Offer, er
 func checkOffer(o *store.Offer) error {
 	if err := checkID("offer_id", o.OfferID, postback.MaxOfferIDBytes); err != nil {
 		return err
+	}
+	if o.CapWindowS < 0 || o.CapWindowS > store.MaxCapWindowS {
+		return fmt.Errorf("a cap window of %d s, 0 to %d: %w", o.CapWindowS, store.MaxCapWindowS, ErrInvalid)
 	}
 	return checkCurrency(o.Currency)
 }
@@ -183,7 +186,8 @@ func (s *Store) scan(ctx context.Context, prefix byte, visit func(key, value []b
 	return iter.Error()
 }
 
-// readPopulation brings offers, counters and clicks into memory.
+// readPopulation brings offers, clicks and the counters of whole lives into
+// memory. Those of cap windows are read when they are needed.
 func (s *Store) readPopulation(ctx context.Context) error {
 	err := s.scan(ctx, prefixOffer, func(key, value []byte) (err error) {
 		o := s.intern(string(key))
@@ -194,10 +198,12 @@ func (s *Store) readPopulation(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = s.scan(ctx, prefixCounter, func(key, value []byte) (err error) {
-		o := s.intern(string(key))
-		o.billable, err = readCounter(value)
-		o.synced.Store(o.billable)
+	err = s.scan(ctx, prefixCounter, func(key, value []byte) error {
+		billable, err := readCounter(value)
+		if err == nil {
+			o := s.intern(string(key))
+			o.counters = append(o.counters, newCounter(0, 0, billable))
+		}
 		return err
 	})
 	if err != nil {

@@ -44,7 +44,8 @@ type round struct {
 // movement is a cap counter that the batch has moved.
 type movement struct {
 	offer    *offer
-	billable int64 // after the batch
+	counter  *counter
+	billable int64 // before the batch, and once that is applied, after it
 }
 
 // prepare checks the conversions, builds their keys and sorts them. Sorted
@@ -166,11 +167,11 @@ func (r *round) offerID(i int) string {
 	return r.batch[i].ClaimedOfferID
 }
 
-func (r *round) putRow(prefix byte, number uint64, i int, nowNs int64) error {
+func (r *round) putRow(prefix byte, number uint64, i int, capWindowS, nowNs int64) error {
 	c, offerID := &r.batch[i], r.offerID(i)
 	op := r.writes.SetDeferred(1+numberBytes, rowBytes(c, offerID))
 	putNumbered(op.Key, prefix, number)
-	putRow(op.Value, c, offerID, r.outcomes[i].Verdict, nowNs)
+	putRow(op.Value, c, offerID, capWindowS, r.outcomes[i].Verdict, nowNs)
 	return op.Finish()
 }
 
@@ -210,5 +211,5 @@ func (r *round) keepConflict(db *pebble.DB, i int, nowNs int64) error {
 		return err
 	}
 	r.totals.conflicts++
-	return r.putRow(prefixConflict, r.totals.conflicts-1, i, nowNs)
+	return r.putRow(prefixConflict, r.totals.conflicts-1, i, 0, nowNs)
 }

@@ -11,11 +11,11 @@ import (
 
 // Sizes of the values of FORMAT.md.
 const (
-	rowHeaderBytes = 33
+	rowHeaderBytes = 37
 	totalsBytes    = 24
 	counterBytes   = 8
 	clickBytes     = 8 // and the offer_id
-	offerBytes     = 27
+	offerBytes     = 31
 )
 
 // verdicts in the order of their numbers, which begin at 1. A duplicate has no row.
@@ -40,13 +40,14 @@ func rowBytes(c *store.Conversion, offerID string) int {
 }
 
 // putRow writes the row of c into dst, which has rowBytes.
-func putRow(dst []byte, c *store.Conversion, offerID string, v decide.Verdict, recordedUnixNs int64) {
+func putRow(dst []byte, c *store.Conversion, offerID string, capWindowS int64, v decide.Verdict, recordedUnixNs int64) {
 	dst[0], dst[1] = verdictNumber(v), byte(c.Event)
 	copy(dst[2:5], c.Currency[:])
 	dst[5], dst[6], dst[7], dst[8] = byte(len(c.ClickID)), byte(len(c.TxID)), byte(len(offerID)), byte(len(c.ClaimedOfferID))
 	binary.LittleEndian.PutUint64(dst[9:], uint64(c.Payout))
 	binary.LittleEndian.PutUint64(dst[17:], uint64(c.ReceivedUnixNs))
 	binary.LittleEndian.PutUint64(dst[25:], uint64(recordedUnixNs))
+	binary.LittleEndian.PutUint32(dst[33:], uint32(capWindowS))
 	text := dst[rowHeaderBytes:]
 	text = text[copy(text, c.ClickID):]
 	text = text[copy(text, c.TxID):]
@@ -61,6 +62,7 @@ type storedRow struct {
 	currency                        postback.Currency
 	payout                          postback.Money
 	receivedUnixNs, recordedUnixNs  int64
+	capWindowS                      int64
 	clickID, txID, offerID, claimed []byte
 }
 
@@ -83,12 +85,17 @@ func (r *storedRow) decode(b []byte) error {
 		len(b) != rowHeaderBytes+click+tx+offer+claimed:
 		return fmt.Errorf("%w: a row of %d bytes with texts of %d, %d, %d and %d", ErrCorrupt, len(b), click, tx, offer, claimed)
 	}
+	capWindowS := binary.LittleEndian.Uint32(b[33:])
+	if capWindowS > store.MaxCapWindowS {
+		return fmt.Errorf("%w: a row with a cap window of %d s", ErrCorrupt, capWindowS)
+	}
 	text := b[rowHeaderBytes:]
 	*r = storedRow{
 		verdict: verdicts[b[0]-1], event: postback.Event(b[1]), currency: currency,
 		payout:         postback.Money(binary.LittleEndian.Uint64(b[9:])),
 		receivedUnixNs: int64(binary.LittleEndian.Uint64(b[17:])),
 		recordedUnixNs: int64(binary.LittleEndian.Uint64(b[25:])),
+		capWindowS:     int64(capWindowS),
 		clickID:        text[:click],
 		txID:           text[click : click+tx],
 		offerID:        text[click+tx : click+tx+offer],
@@ -103,6 +110,7 @@ func (r *storedRow) ledger() store.Row {
 		ClickID: string(r.clickID), TxID: string(r.txID), Event: r.event.String(), Verdict: r.verdict,
 		OfferID: string(r.offerID), Payout: r.payout, Currency: r.currency.String(),
 		RecordedUnixNs: r.recordedUnixNs, ReceivedUnixNs: r.receivedUnixNs,
+		CapWindow: store.CapWindowName(r.receivedUnixNs, r.capWindowS),
 	}
 }
 
@@ -166,17 +174,19 @@ func appendOffer(dst []byte, o *store.Offer) []byte {
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(o.Cap))
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(o.Payout))
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(o.AttributionWindowS))
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(o.CapWindowS))
 	return append(dst, o.Currency[:]...)
 }
 
 func readOffer(offerID string, b []byte) (store.Offer, error) {
-	if len(b) != offerBytes || checkCurrency(postback.Currency(b[offerBytes-3:])) != nil {
-		return store.Offer{}, fmt.Errorf("%w: an offer of %d bytes or without a currency", ErrCorrupt, len(b))
+	if len(b) != offerBytes || checkCurrency(postback.Currency(b[offerBytes-3:])) != nil || binary.LittleEndian.Uint32(b[24:]) > store.MaxCapWindowS {
+		return store.Offer{}, fmt.Errorf("%w: an offer of %d bytes, without a currency or with too long a cap window", ErrCorrupt, len(b))
 	}
 	return store.Offer{
 		OfferID: offerID, Currency: postback.Currency(b[offerBytes-3:]),
 		Cap:                int64(binary.LittleEndian.Uint64(b)),
 		Payout:             postback.Money(binary.LittleEndian.Uint64(b[8:])),
 		AttributionWindowS: int64(binary.LittleEndian.Uint64(b[16:])),
+		CapWindowS:         int64(binary.LittleEndian.Uint32(b[24:])),
 	}, nil
 }

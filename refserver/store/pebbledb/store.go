@@ -73,7 +73,7 @@ type Store struct {
 	closed bool
 
 	loads  turn // one load at a time
-	writer turn // one decision at a time; guards totals and offer.billable
+	writer turn // one decision at a time; guards totals and the offers' counters
 	totals totals
 	failed atomic.Pointer[error]
 
@@ -85,6 +85,8 @@ type Store struct {
 	clicks     map[string]click
 	offers     map[string]*offer
 
+	counters sync.Mutex // lets readers see offer.counters while the writer changes them
+
 	syncedMu sync.Mutex
 	synced   totals // of what is on the disk
 }
@@ -95,16 +97,14 @@ type click struct {
 	clickedUnixS int64
 }
 
-// offer is an offer and its cap counter. One that clicks name and nobody has
+// offer is an offer and its cap counters. One that clicks name and nobody has
 // loaded has no definition, but it counts.
 type offer struct {
 	id         string
 	loaded     bool
 	definition store.Offer
 
-	billable int64        // applied; the writer's
-	moved    bool         // in the round that is being decided; the writer's
-	synced   atomic.Int64 // of billable, what is on the disk
+	counters []*counter // those in memory, see counterAt
 }
 
 // totals counts everything ever committed. Each row's number is the count before it.
@@ -186,7 +186,7 @@ func (s *Store) checkSchema() error {
 	}
 	if version != nil {
 		if got, ok := readUint32(version); !ok || got != schemaVersion {
-			return fmt.Errorf("%w: schema %x, this program knows %d", ErrCorrupt, version, schemaVersion)
+			return fmt.Errorf("%w: schema version %d, this program knows %d", ErrCorrupt, got, schemaVersion)
 		}
 		return nil
 	}

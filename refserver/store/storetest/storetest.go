@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/postbench/postbench/internal/postback"
 	"github.com/postbench/postbench/refserver/admin"
@@ -28,8 +29,8 @@ type Subject struct {
 	Close       func() error
 }
 
-// Opener opens the store that lives in dir, or makes it.
-type Opener func(t *testing.T, dir string) Subject
+// Opener opens the store that lives in dir, or makes it, on that clock.
+type Opener func(t *testing.T, dir string, now func() time.Time) Subject
 
 // The population that every test starts with.
 const (
@@ -50,6 +51,9 @@ func Run(t *testing.T, open Opener) {
 		"conflict":           testConflict,
 		"click's own offer":  testClicksOwnOffer,
 		"cap, one at a time": testCapInOrder,
+		"cap windows":        testCapWindows,
+		"racing windows":     testRacingWindows,
+		"other windows":      testOtherWindows,
 		"racing duplicates":  testRacingDuplicates,
 		"ledger order":       testLedgerOrder,
 		"population":         testPopulation,
@@ -146,7 +150,7 @@ func (s Subject) Status(t testing.TB, offerID string) store.OfferStatus {
 
 func fresh(t *testing.T, open Opener) Subject {
 	t.Helper()
-	s := open(t, t.TempDir())
+	s := open(t, t.TempDir(), time.Now)
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -400,7 +404,7 @@ func testKeys(t *testing.T, open Opener) {
 
 func testReopen(t *testing.T, open Opener) {
 	dir := t.TempDir()
-	s := open(t, dir)
+	s := open(t, dir, time.Now)
 	Populate(t, s.Population, 8)
 	if _, err := s.Keys.LoadKeys(t.Context(), Rows([]store.Key{{KID: "k", Secret: []byte("s")}}, nil)); err != nil {
 		t.Fatal(err)
@@ -412,7 +416,7 @@ func testReopen(t *testing.T, open Opener) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, dir)
+	s = open(t, dir, time.Now)
 	defer s.Close()
 	if after := s.Ledger(t); !slices.Equal(before, after) {
 		t.Errorf("ledger changed\nfrom %+v\nto   %+v", before, after)

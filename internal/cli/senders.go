@@ -1,0 +1,148 @@
+package cli
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/postbench/postbench/internal/intent"
+	"github.com/postbench/postbench/loadgen"
+	"github.com/postbench/postbench/loadgen/transport"
+	"github.com/postbench/postbench/profiles"
+)
+
+// userAgent is what postbacks of ours say they come from.
+const userAgent = "postbench"
+
+// connection says how partners reach the target.
+type connection struct {
+	origin   string
+	caFile   string
+	insecure bool
+
+	// Of a server of ours that also speaks TLS: where, and who signed its
+	// certificate.
+	tlsOrigin string
+	roots     *x509.CertPool
+}
+
+// endpoint is where one partner connects.
+type endpoint struct {
+	origin, address, host string
+	tls                   *tls.Config // nil: plain text
+}
+
+// partners returns the senders of a run against an origin, over their network
+// paths.
+func (p *plan) partners(to *connection, w *ways) ([]loadgen.Partner, error) {
+	var list []loadgen.Partner
+	for i := range p.scenario.Partners {
+		habits := &p.scenario.Partners[i].Habits
+		at, err := p.endpoint(to, habits)
+		if err != nil {
+			return nil, fmt.Errorf("partner %s: %w", p.scenario.Partners[i].Name, err)
+		}
+		retry, err := p.retryPolicy(habits)
+		if err != nil {
+			return nil, err
+		}
+		newSender, err := p.newSender(i, at, w)
+		if err != nil {
+			return nil, fmt.Errorf("partner %s: %w", p.scenario.Partners[i].Name, err)
+		}
+		list = append(list, loadgen.Partner{
+			Name: p.scenario.Partners[i].Name, Template: p.templates[i], Connections: habits.Connections,
+			Timeout: time.Duration(habits.Timeout), Queue: habits.Queue, DropOldest: habits.QueueFull == profiles.QueueDropOld,
+			Retry: retry, Success: intent.SuccessRule{Bodies: habits.Success.Bodies},
+			Breaker:   intent.Breaker{Failures: habits.Deactivate.After, WithinNs: int64(p.scaled(time.Duration(habits.Deactivate.Within)))},
+			NewSender: newSender, Path: w.partner[i],
+			Origin: at.origin, TLS: at.tls, CloseEach: !habits.KeepAlive,
+		})
+	}
+	return list, nil
+}
+
+// endpoint is where a partner connects, and with which TLS. A server of ours
+// that speaks TLS is reached by it, unless the partner never uses any.
+func (p *plan) endpoint(to *connection, habits *profiles.Partner) (endpoint, error) {
+	origin, secure := to.origin, false
+	if to.tlsOrigin != "" && habits.TLS.Version != profiles.TLSNone {
+		origin = to.tlsOrigin
+	}
+	at := endpoint{origin: origin}
+	var err error
+	if at.address, at.host, secure, err = transport.HostPort(origin); err != nil {
+		return at, fmt.Errorf("target %q: %w", origin, err)
+	}
+	if !secure {
+		return at, nil
+	}
+	if at.tls, err = to.tlsConfig(); err != nil {
+		return at, err
+	}
+	at.tls.ServerName = hostOnly(at.host)
+	switch habits.TLS.Version {
+	case profiles.TLS12:
+		at.tls.MaxVersion = tls.VersionTLS12
+	case profiles.TLS13:
+		at.tls.MinVersion = tls.VersionTLS13
+	}
+	if habits.TLS.Resume {
+		at.tls.ClientSessionCache = tls.NewLRUClientSessionCache(0)
+	}
+	return at, nil
+}
+
+// newSender makes the connections of a partner, by its transport.
+func (p *plan) newSender(partner int, at endpoint, w *ways) (func() loadgen.Sender, error) {
+	habits := &p.scenario.Partners[partner].Habits
+	dial, resolve := w.dial(partner), w.resolve(partner, p.scaled(time.Duration(habits.DNSTTL)))
+	shared := transport.SharedConfig{Address: at.address, Host: at.host, TLS: at.tls, UserAgent: userAgent, Dial: dial, Resolve: resolve}
+	switch habits.Transport {
+	case profiles.TransportHTTP2:
+		client := transport.NewHTTP2(shared)
+		return func() loadgen.Sender { return client.Sender() }, nil
+	case profiles.TransportGRPC:
+		if len(p.templates[partner].Headers) > 0 {
+			return nil, errors.New("a gRPC message carries no header: leave out --header, or use another partner profile")
+		}
+		client := transport.NewGRPCStream(shared)
+		return func() loadgen.Sender { return client.Sender() }, nil
+	}
+	config := transport.HTTP1Config{Address: at.address, Host: at.host, TLS: at.tls, CloseEach: !habits.KeepAlive, UserAgent: userAgent,
+		Dial: dial, Resolve: resolve}
+	return func() loadgen.Sender { return transport.NewHTTP1(config) }, nil
+}
+
+func (p *plan) retryPolicy(habits *profiles.Partner) (intent.RetryPolicy, error) {
+	var policy intent.RetryPolicy
+	for _, delay := range habits.RetryDelays() {
+		policy.DelaysNs = append(policy.DelaysNs, int64(p.scaled(delay)))
+	}
+	for _, rule := range habits.RetryOn {
+		if err := policy.Set(intent.RetryRule(rule)); err != nil {
+			return policy, fmt.Errorf("partner profile %s: %w", habits.Name, err)
+		}
+	}
+	return policy, nil
+}
+
+// tlsConfig says which certificates are believed.
+func (c *connection) tlsConfig() (*tls.Config, error) {
+	config := &tls.Config{InsecureSkipVerify: c.insecure, RootCAs: c.roots}
+	if c.caFile == "" {
+		return config, nil
+	}
+	pem, err := os.ReadFile(c.caFile)
+	if err != nil {
+		return nil, fmt.Errorf("--ca: %w", err)
+	}
+	config.RootCAs = x509.NewCertPool()
+	if !config.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("--ca: no PEM certificate in %s", c.caFile)
+	}
+	return config, nil
+}
