@@ -52,6 +52,9 @@ type Partner struct {
 	// is lost, what is in flight may end.
 	Breaker   intent.Breaker
 	NewSender func() Sender
+	// LateAcks counts the acks that came when no attempt waited for them any
+	// more; nil where the transport has no such thing.
+	LateAcks func() int64
 	// Origin, TLS and CloseEach (a connection for every request) tell engines
 	// that bring a client of their own what NewSender tells the native one.
 	Origin    string

@@ -104,6 +104,9 @@ func (r *run) result(ctx context.Context) *Outcome {
 	for i, l := range r.lanes {
 		partner := r.recorder.partners[i].outcome
 		partner.QueueDepth, partner.Deactivated = l.depth.perSecond(int64(o.Duration)), l.deactivated.Load()
+		if l.config.LateAcks != nil {
+			partner.LateAcks = l.config.LateAcks()
+		}
 		o.Partners = append(o.Partners, partner)
 		o.QueueDepth = append(o.QueueDepth, l.depth.deepest)
 		o.LimitWaits += l.limitWaits

@@ -54,6 +54,9 @@ type PartnerOutcome struct {
 	// Handshakes are the completed TLS handshakes, Resumed those of them that
 	// resumed a session; warm-up included.
 	Handshakes, Resumed int64
+	// LateAcks are acks that came after their attempt had timed out: what the
+	// server did for nothing. Of transports that can tell.
+	LateAcks int64
 	// QueueDepth is the most attempts that waited for a connection in each
 	// second of the run; nil when none ever did or the engine has no queue.
 	QueueDepth []int

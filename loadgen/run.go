@@ -108,10 +108,13 @@ func (r *run) releaseAll(ctx context.Context) {
 }
 
 // awaitLast plays what is still pending after the schedule's end until nothing
-// is left, the grace is over, or ctx ends.
+// is left, nothing more can happen within the grace, or ctx ends.
 func (r *run) awaitLast(ctx context.Context) {
 	graceEndNs := r.sinceStart() + int64(r.cfg.Grace)
 	for !r.idle() && r.sinceStart() < graceEndNs {
+		if r.underWay.Load() == 0 && r.pendingDueNs() > graceEndNs {
+			return // only retries are left whose time will not come
+		}
 		if !r.waitUntil(ctx, min(graceEndNs, r.pendingDueNs())) {
 			return
 		}

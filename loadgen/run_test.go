@@ -195,6 +195,24 @@ func TestInterruptedBeforeTheFirstIntent(t *testing.T) {
 	})
 }
 
+// A retry whose time comes after the grace is not waited for.
+func TestRunEndsWhenNothingMoreCanHappen(t *testing.T) {
+	for _, c := range []struct {
+		delay, ended time.Duration
+		requests     int64
+	}{{time.Hour, time.Second, 10}, {5 * time.Second, 6 * time.Second, 20}} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(always(answer{status: 503}))
+			cfg := configOf(t, w, generatorOf(t, nil), 10, time.Second)
+			cfg.Partners[0].Retry = intent.RetryPolicy{DelaysNs: []int64{int64(c.delay)}, OnServerError: true}
+			cfg.Grace = 10 * time.Second
+			if o := mustRun(t, t.Context(), cfg); o.Duration > c.ended || w.requests() != c.requests {
+				t.Errorf("retries after %v: ended after %v with %d requests, want %v and %d", c.delay, o.Duration, w.requests(), c.ended, c.requests)
+			}
+		})
+	}
+}
+
 // A sender that keeps no deadline is cut off after the grace and one timeout.
 func TestGraceEndsTheRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -262,9 +262,9 @@ func capsSection(v *Variant) string {
 		{"  traffic overshoot", "", pct(c.TrafficOvershootMaxPct), pct(c.TrafficOvershootMeanPct), ""},
 		{"  undershoot", "", "", "", countText(c.Undershoot)},
 	}
-	note := fmt.Sprintf("%d capped offers judged", c.Offers)
+	note := fmt.Sprintf("%d caps judged (offers, each cap window of theirs)", c.Offers)
 	if len(countedRounds(v.Rounds)) > 1 {
-		note = fmt.Sprintf("up to %d capped offers judged a round", c.Offers)
+		note = fmt.Sprintf("up to %d caps judged a round (offers, each cap window of theirs)", c.Offers)
 	}
 	if c.TrafficOvershootMeanPct == nil {
 		return grid(rows, 1, 0) + wrap(note+"; no router watched the caps", indent, indent)

@@ -49,7 +49,7 @@ func (p *plan) partners(to *connection, w *ways) ([]loadgen.Partner, error) {
 		if err != nil {
 			return nil, err
 		}
-		newSender, err := p.newSender(i, at, w)
+		newSender, lateAcks, err := p.newSender(i, at, w)
 		if err != nil {
 			return nil, fmt.Errorf("partner %s: %w", p.scenario.Partners[i].Name, err)
 		}
@@ -58,7 +58,7 @@ func (p *plan) partners(to *connection, w *ways) ([]loadgen.Partner, error) {
 			Timeout: time.Duration(habits.Timeout), Queue: habits.Queue, DropOldest: habits.QueueFull == profiles.QueueDropOld,
 			Retry: retry, Success: intent.SuccessRule{Bodies: habits.Success.Bodies},
 			Breaker:   intent.Breaker{Failures: habits.Deactivate.After, WithinNs: int64(p.scaled(time.Duration(habits.Deactivate.Within)))},
-			NewSender: newSender, Path: w.partner[i],
+			NewSender: newSender, LateAcks: lateAcks, Path: w.partner[i],
 			Origin: at.origin, TLS: at.tls, CloseEach: !habits.KeepAlive,
 		})
 	}
@@ -96,25 +96,26 @@ func (p *plan) endpoint(to *connection, habits *profiles.Partner) (endpoint, err
 	return at, nil
 }
 
-// newSender makes the connections of a partner, by its transport.
-func (p *plan) newSender(partner int, at endpoint, w *ways) (func() loadgen.Sender, error) {
+// newSender makes the connections of a partner, by its transport, and tells
+// the acks that came too late where it has such a thing.
+func (p *plan) newSender(partner int, at endpoint, w *ways) (newSender func() loadgen.Sender, lateAcks func() int64, err error) {
 	habits := &p.scenario.Partners[partner].Habits
 	dial, resolve := w.dial(partner), w.resolve(partner, p.scaled(time.Duration(habits.DNSTTL)))
 	shared := transport.SharedConfig{Address: at.address, Host: at.host, TLS: at.tls, UserAgent: userAgent, Dial: dial, Resolve: resolve}
 	switch habits.Transport {
 	case profiles.TransportHTTP2:
 		client := transport.NewHTTP2(shared)
-		return func() loadgen.Sender { return client.Sender() }, nil
+		return func() loadgen.Sender { return client.Sender() }, nil, nil
 	case profiles.TransportGRPC:
 		if len(p.templates[partner].Headers) > 0 {
-			return nil, errors.New("a gRPC message carries no header: leave out --header, or use another partner profile")
+			return nil, nil, errors.New("a gRPC message carries no header: leave out --header, or use another partner profile")
 		}
 		client := transport.NewGRPCStream(shared)
-		return func() loadgen.Sender { return client.Sender() }, nil
+		return func() loadgen.Sender { return client.Sender() }, client.LateAcks, nil
 	}
 	config := transport.HTTP1Config{Address: at.address, Host: at.host, TLS: at.tls, CloseEach: !habits.KeepAlive, UserAgent: userAgent,
 		Dial: dial, Resolve: resolve}
-	return func() loadgen.Sender { return transport.NewHTTP1(config) }, nil
+	return func() loadgen.Sender { return transport.NewHTTP1(config) }, nil, nil
 }
 
 func (p *plan) retryPolicy(habits *profiles.Partner) (intent.RetryPolicy, error) {

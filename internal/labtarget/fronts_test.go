@@ -33,7 +33,7 @@ func fronts(t *testing.T) map[string]func(target *Target, clickID string) int {
 		"HTTP/1.1": func(target *Target, clickID string) int { return send(t, target, clickID) },
 		"HTTP/2": func(target *Target, clickID string) int {
 			client := http.Client{Transport: overHTTP2, Timeout: wait}
-			response, err := client.Post(target.HTTP2URL()+path(clickID), "", strings.NewReader("body"))
+			response, err := client.Post(target.HTTP2URL()+path(clickID), "text/plain", strings.NewReader("body"))
 			if err != nil {
 				return 0
 			}
@@ -108,7 +108,7 @@ func TestFronts(t *testing.T) {
 func TestFrontsKeepRequests(t *testing.T) {
 	for front, want := range map[string]string{
 		"HTTP/2": "POST /pb?click_id=a&offer_id=o&event=sale&payout=2.5&currency=EUR HTTP/2.0\r\nAccept-Encoding: gzip\r\n" +
-			"Content-Length: 4\r\nUser-Agent: Go-http-client/2.0\r\n\r\nbody",
+			"Content-Length: 4\r\nContent-Type: text/plain\r\nUser-Agent: Go-http-client/2.0\r\n\r\nbody",
 		"gRPC": "POST /pb?click_id=a&offer_id=o&event=sale&payout=2.5&currency=EUR gRPC\r\n\r\nbody",
 	} {
 		target := start(t, Options{KeepRequests: 1})

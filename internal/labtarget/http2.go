@@ -2,7 +2,6 @@ package labtarget
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"log"
 	"net"
@@ -36,14 +35,6 @@ func (f *http2Front) serve() error {
 		return err
 	}
 	return nil
-}
-
-// close gives answers under way until ctx ends.
-func (f *http2Front) close(ctx context.Context) error {
-	if f.server.Shutdown(ctx) == nil {
-		return nil
-	}
-	return f.server.Close()
 }
 
 // ServeHTTP implements http.Handler.

@@ -130,14 +130,14 @@ func (t *Target) Requests() []Request {
 }
 
 // Close ends the target: hanging requests lose their connections, answers
-// under way get a moment. It may be called again.
+// under way over HTTP/1.1 get a moment. It may be called again.
 func (t *Target) Close() error {
 	var err error
 	t.once.Do(func() {
 		close(t.closed)
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 		defer cancel()
-		err = errors.Join(t.server.ShutdownWithContext(ctx), t.http2.close(ctx), t.grpc.close())
+		err = errors.Join(t.server.ShutdownWithContext(ctx), t.http2.server.Close(), t.grpc.close())
 		for range cap(t.served) {
 			err = errors.Join(err, <-t.served)
 		}

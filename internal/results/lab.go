@@ -73,7 +73,9 @@ func (l *lab) play(ctx context.Context, args ...string) (*played, error) {
 	}
 }
 
-// once runs postbench a single time. Exit code 4 is no error: it is a finding.
+// once runs postbench a single time. Exit codes 4, a run that the machine
+// spoilt, and 1, an expectation of the scenario that failed, are no errors:
+// they are findings.
 func (l *lab) once(ctx context.Context, args ...string) (*played, error) {
 	l.runs++
 	out := filepath.Join(l.dir, fmt.Sprint("run", l.runs))
@@ -83,10 +85,12 @@ func (l *lab) once(ctx context.Context, args ...string) (*played, error) {
 	command.Stdout, command.Stderr = &stdout, &stderr
 	err := command.Run()
 	var exit *exec.ExitError
-	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 4) {
+	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 4 && exit.ExitCode() != 1) {
 		return nil, fmt.Errorf("postbench %s: %w\n%s", strings.Join(args, " "), err, stderr.String())
 	}
 	p := &played{command: "postbench " + strings.Join(args, " "), stdout: stdout.String(), exit: command.ProcessState.ExitCode()}
-	p.result, err = reports.ReadFile(filepath.Join(out, "result.json"))
-	return p, err
+	if p.result, err = reports.ReadFile(filepath.Join(out, "result.json")); err != nil {
+		return nil, fmt.Errorf("postbench %s: exit code %d: %w\n%s", strings.Join(args, " "), p.exit, err, stderr.String())
+	}
+	return p, nil
 }

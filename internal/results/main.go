@@ -37,6 +37,7 @@ func experiments() []experiment {
 	return []experiment{
 		compareExperiment(), stallExperiment(), accountExperiment(), enginesExperiment(), rateExperiment(),
 		pauseExperiment(), memoryExperiment(), allocationExperiment(), edgeExperiment(), collectorExperiment(), faultsExperiment(), networkExperiment(),
+		capRushExperiment(), monthExperiment(), shapedExperiment(), rttExperiment(),
 	}
 }
 
