@@ -73,7 +73,7 @@ func run(name string, round int, p95Us, lost, overshoot int64) Variant {
 		Partners: []Partner{{Name: "north", Latency: PartnerLatency{Response: block(p95Us/10, p95Us, 999-lost, 1+lost)},
 			Ledger:  PartnerLedger{Intents: 1010, Attempts: 1010, Fates: NewFates(999-lost, 1, 0, lost, 9, 1)},
 			Network: "eu-us-east", Phases: phases(p95Us, lost), Handshakes: 40, Resumed: 30, AttemptsPerIntent: []int64{1, 1007, 2}, Money: ledger(lost).Money,
-			Drops: map[string]int64{"timed_out": lost}, QueueDepth: ptr(int64(round)), QueueDepthPerS: []int64{0, int64(round), 1}, Deactivated: true}},
+			Drops: map[string]int64{"timed_out": lost}, QueueDepth: ptr(int64(round)), QueueDepthPerS: []int64{0, int64(round), 1}, LateAcks: 2, Deactivated: true}},
 		Networks: []Network{{Name: "eu-us-east", Latency: PartnerLatency{Response: block(p95Us/10, p95Us, 999-lost, 1+lost)}, Phases: phases(p95Us, lost),
 			Connections: 40, Segments: 2100, Lost: 21, Retransmissions: 22, Timeouts: 3, Lookups: 4}},
 		Costs:  []StageCost{{Stage: "php", Requests: 1000, Refused: 3, MaxQueue: 17, WaitMeanUs: 1200, ServeMeanUs: 70_000}},

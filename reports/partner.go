@@ -27,6 +27,8 @@ type Partner struct {
 	// QueueDepthPerS is the deepest in each second of a round; of several
 	// rounds, the deepest of that second in any.
 	QueueDepthPerS []int64 `json:"queue_depth_per_s"`
+	// LateAcks came over a stream after their message had timed out.
+	LateAcks int64 `json:"late_acks"`
 	// Deactivated: it stopped sending after failures in a row.
 	Deactivated bool `json:"deactivated"`
 }
@@ -115,6 +117,7 @@ func mergePartner(list []Partner) (Partner, error) {
 		merged.Ledger.Attempts += p.Ledger.Attempts
 		merged.Handshakes += p.Handshakes
 		merged.Resumed += p.Resumed
+		merged.LateAcks += p.LateAcks
 		merged.Deactivated = merged.Deactivated || p.Deactivated
 		merged.QueueDepth = larger(merged.QueueDepth, p.QueueDepth)
 		merged.AttemptsPerIntent = combine(merged.AttemptsPerIntent, p.AttemptsPerIntent, func(a, b int64) int64 { return a + b })
@@ -222,6 +225,9 @@ func (p *Partner) notes() string {
 	line := func(format string, args ...any) { text += wrap(fmt.Sprintf(format, args...), indent, 2*indent) }
 	if reasons := countsText(p.Drops); reasons != "" {
 		line("lost at %s: %s", name, reasons)
+	}
+	if p.LateAcks > 0 {
+		line("%s: %d acks came after their message had timed out", name, p.LateAcks)
 	}
 	if p.Deactivated {
 		line("%s gave up on the server after failures in a row", name)

@@ -41,6 +41,7 @@ func (p *plan) partnersOf(m *measurement) []reports.Partner {
 func habits(partner *reports.Partner, saw *loadgen.PartnerOutcome) {
 	partner.Phases = phasesOf([]*loadgen.PartnerOutcome{saw})
 	partner.Handshakes, partner.Resumed, partner.Deactivated = saw.Handshakes, saw.Resumed, saw.Deactivated
+	partner.LateAcks = saw.LateAcks
 	for _, depth := range saw.QueueDepth {
 		partner.QueueDepthPerS = append(partner.QueueDepthPerS, int64(depth))
 	}

@@ -198,6 +198,11 @@ func compare(ctx context.Context, f *compareFlags, stdout, stderr io.Writer) err
 	if err := p.check(uint32(f.rounds)); err != nil {
 		return err
 	}
+	for i := range list {
+		if err := p.servable(&list[i].composition); err != nil {
+			return err
+		}
+	}
 	f.settings.disturb.scaleTimes(&f.traffic, p.scenario.TimeScale)
 	dir, err := openOut(f.out)
 	if err != nil {

@@ -152,10 +152,13 @@ func (f *runFlags) prepare() (*plan, *target, *refserver.Composition, error) {
 		return nil, nil, nil, err
 	}
 	f.settings.disturb.scaleTimes(&f.traffic, p.scenario.TimeScale)
+	if err := p.playableBy(f.settings.engine, p.replay != nil); err != nil {
+		return nil, nil, nil, err
+	}
 	if f.variant != "" {
 		c, err := refserver.LoadVariant(f.variant)
 		if err == nil {
-			err = f.settings.disturb.fits(&c)
+			err = cmp.Or(f.settings.disturb.fits(&c), p.servable(&c))
 		}
 		return p, nil, &c, err
 	}

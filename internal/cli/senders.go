@@ -12,6 +12,7 @@ import (
 	"github.com/postbench/postbench/loadgen"
 	"github.com/postbench/postbench/loadgen/transport"
 	"github.com/postbench/postbench/profiles"
+	"github.com/postbench/postbench/refserver"
 )
 
 // userAgent is what postbacks of ours say they come from.
@@ -63,6 +64,45 @@ func (p *plan) partners(to *connection, w *ways) ([]loadgen.Partner, error) {
 		})
 	}
 	return list, nil
+}
+
+// servable refuses partners whose transport a composition of ours does not
+// speak: every attempt would fail.
+func (p *plan) servable(c *refserver.Composition) error {
+	for i := range p.scenario.Partners {
+		partner := &p.scenario.Partners[i]
+		refuse := func(format string, args ...any) error {
+			return fmt.Errorf("partner %s (profile %s) sends by %s: %s", partner.Name, partner.Profile, partner.Habits.Transport, fmt.Sprintf(format, args...))
+		}
+		secure := p.profile.TLS && partner.Habits.TLS.Version != profiles.TLSNone
+		switch {
+		case partner.Habits.Transport == profiles.TransportGRPC:
+			return refuse("no variant takes it yet; give --target with a server of your own")
+		case partner.Habits.Transport == profiles.TransportHTTP2 && !secure:
+			return refuse("variants speak it over TLS only; use a profile with tls: true, such as post")
+		case partner.Habits.Transport == profiles.TransportHTTP2 && c.Front == refserver.FrontZerocopy:
+			return refuse("variant %s has the front %s, which does not speak it; use front %s", c.Name, c.Front, refserver.FrontPlain)
+		}
+	}
+	return nil
+}
+
+// playableBy refuses what an engine, or a replay, cannot do.
+func (p *plan) playableBy(engine string, replayed bool) error {
+	for i := range p.scenario.Partners {
+		partner := &p.scenario.Partners[i]
+		transport := partner.Habits.Transport
+		_, shaped := p.networkOf(i, false)
+		switch {
+		case engine == engineVegeta && transport != "" && transport != profiles.TransportHTTP1:
+			return fmt.Errorf("partner %s (profile %s) sends by %s: --engine %s speaks HTTP/1.1 only", partner.Name, partner.Profile, transport, engineVegeta)
+		case engine == engineVegeta && shaped:
+			return fmt.Errorf("profile %s puts networks between partners and server: --engine %s cannot; use --profile bare", p.profile.Name, engineVegeta)
+		case replayed && transport == profiles.TransportGRPC:
+			return fmt.Errorf("partner %s (profile %s) sends by %s, whose messages carry no headers: --replay needs http1 or http2", partner.Name, partner.Profile, transport)
+		}
+	}
+	return nil
 }
 
 // endpoint is where a partner connects, and with which TLS. A server of ours

@@ -2,10 +2,12 @@ package cli
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/postbench/postbench/profiles"
+	"github.com/postbench/postbench/refserver"
 	"github.com/postbench/postbench/refserver/cost"
 )
 
@@ -52,5 +54,41 @@ func TestStagesAreTheServers(t *testing.T) {
 	}
 	if profiles.MaxStageWorkers > cost.MaxWorkers || profiles.MaxStageQueue > cost.MaxQueue {
 		t.Errorf("a profile may ask for %d workers and a queue of %d, the server takes %d and %d", profiles.MaxStageWorkers, profiles.MaxStageQueue, cost.MaxWorkers, cost.MaxQueue)
+	}
+}
+
+func TestTransportsThatCannotWork(t *testing.T) {
+	partner := func(transport string) string {
+		return file(t, transport+".yaml", "name: mine\nabout: x\ntemplate: signed\ntransport: "+transport+"\n")
+	}
+	plain, zerocopy := refserver.Composition{Name: "p", Front: refserver.FrontPlain}, refserver.Composition{Name: "z", Front: refserver.FrontZerocopy}
+	for _, c := range []struct {
+		args, want string
+		variant    *refserver.Composition
+	}{
+		{"--partner " + partner("http2") + " --profile post", "", &plain},
+		{"--partner " + partner("http2") + " --profile post", "front plain", &zerocopy},
+		{"--partner " + partner("http2"), "over TLS only", &plain},
+		{"--partner " + partner("grpc") + " --profile post", "give --target", &plain},
+		{"--partner signed", "", &zerocopy},
+	} {
+		if err := planOf(t, strings.Fields(c.args)...).servable(c.variant); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s at front %s: %v, want %q", c.args, c.variant.Front, err, c.want)
+		}
+	}
+	for _, c := range []struct {
+		args, engine string
+		replayed     bool
+		want         string
+	}{
+		{"--partner signed", engineVegeta, false, ""},
+		{"--partner " + partner("http2"), engineVegeta, false, "HTTP/1.1 only"},
+		{"--partner signed --profile post", engineVegeta, false, "--profile bare"},
+		{"--partner " + partner("grpc"), engineNative, true, "--replay"},
+		{"--partner " + partner("grpc"), engineNative, false, ""},
+	} {
+		if err := planOf(t, strings.Fields(c.args)...).playableBy(c.engine, c.replayed); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s by %s, replayed %v: %v, want %q", c.args, c.engine, c.replayed, err, c.want)
+		}
 	}
 }
