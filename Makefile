@@ -2,7 +2,9 @@
 GO       ?= go
 BIN      := ./postbench
 FUZZTIME ?= 10s
-UNITS     = $$($(GO) list ./... | grep -v /internal/e2e)
+# What measures times runs alone: other packages' tests would be measured along.
+TIMED     = ./internal/netem ./internal/kernelnet/...
+UNITS     = $$($(GO) list ./... | grep -v -e /internal/e2e -e /internal/netem -e /internal/kernelnet)
 .DEFAULT_GOAL := help
 export CGO_ENABLED := 0
 
@@ -17,13 +19,14 @@ build: ## build ./postbench
 compare: build ## the main job: compare three architectures, a minute after the first build
 	$(BIN) compare
 
-test: ## vet and all tests, about 4 minutes; those that measure run alone, at the end
+test: ## vet and all tests, about 6 minutes; those that measure run alone, at the end
 	$(GO) vet ./...
 	$(GO) test -timeout 8m $(UNITS)
-	$(GO) test -timeout 8m ./internal/e2e
+	$(GO) test -timeout 8m -p 1 $(TIMED) ./internal/e2e
 
 race: ## the tests of everything that runs in parallel, under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -timeout 8m $(UNITS)
+	CGO_ENABLED=1 $(GO) test -race -timeout 8m -p 1 $(TIMED)
 
 endure: ## what takes longer: 200 kills of the store under load, a producer stopped for 20 s
 	POSTBENCH_RESTARTS=200 $(GO) test -count=1 -timeout 8m -run TestKilledInALoop ./refserver/store/pebbledb

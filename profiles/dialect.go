@@ -1,6 +1,7 @@
 package profiles
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -31,6 +32,9 @@ func (p Partner) checkRequest(problems *strictyaml.Problems) {
 	}
 	const ownTarget = "leave this out, or give a target such as /postback?cid={click_id}"
 	switch {
+	case problems.Unread("template"):
+		p.checkEvents(problems)
+		p.checkAuth(problems)
 	case p.hasOwnTarget() && !strings.HasPrefix(p.Template, "/"):
 		problems.Add("template", "%s; or path and query with macros, such as /postback?cid={click_id}",
 			strictyaml.Unknown("template", p.Template, []string{TemplatePlain, TemplateSigned}))
@@ -49,28 +53,35 @@ func (p Partner) checkRequest(problems *strictyaml.Problems) {
 // checkDialect looks first for what has a line of its own, so that the
 // message points there. The rest is said by the dialect itself.
 func (p Partner) checkDialect(problems *strictyaml.Problems) {
-	var own strictyaml.Problems
-	p.checkEvents(&own)
-	p.checkAuth(&own)
+	before := problems.Len()
+	p.checkEvents(problems)
+	p.checkAuth(problems)
+	sound := problems.Len() == before && !problems.UnreadIn("auth") && !problems.UnreadIn("events")
 	if p.UnexpandedMacros > 0 && !hasMacro(p.Template, "payout") {
-		own.Add("unexpanded_macros", "the template has no {payout} that could stay unexpanded: add it, or leave this out")
+		problems.Add("unexpanded_macros", "the template has no {payout} that could stay unexpanded: add it, or leave this out")
 	}
-	if own.Err() != nil {
-		problems.Append(own)
-		return
+	d, _ := p.Dialect("it", make([]byte, 32)) // the name has messages of its own
+	if !sound {
+		d = targetAlone(d)
 	}
-	partner := p.Name
-	if !strictyaml.IsName(partner) {
-		partner = "it" // the name has a message of its own
-	}
-	d, _ := p.Dialect(partner, make([]byte, 32))
-	if err := d.Validate(); err != nil {
-		problems.Add("template", "%v", err)
+	var wrong *postback.DialectError
+	if errors.As(d.Validate(), &wrong) {
+		problems.Add("template", "%v", wrong.Reason)
 	}
 }
 
+// targetAlone is a dialect whose target can be judged although something else
+// of it is wrong.
+func targetAlone(d postback.Dialect) postback.Dialect {
+	d.Auth, d.AuthParam, d.Digest, d.Events = postback.AuthNone, "", "", nil
+	if hasMacro(d.Target, "token") {
+		d.Auth = postback.AuthToken
+	}
+	return d
+}
+
 func (p Partner) checkEvents(problems *strictyaml.Problems) {
-	if len(p.Events) > 0 && !hasMacro(p.Template, "event") {
+	if len(p.Events) > 0 && !hasMacro(p.Template, "event") && !problems.Unread("template") {
 		problems.Add("events", "the template has no {event} to put these words: add it, or leave them out")
 	}
 	for event := range p.Events {
@@ -101,21 +112,24 @@ func (p Partner) checkAuth(problems *strictyaml.Problems) {
 	a := p.Auth
 	schemes := []string{AuthNone, AuthToken, AuthHMACSHA256, AuthHMACSHA1, AuthMD5}
 	switch {
+	case problems.Unread("auth.scheme"):
+		return
 	case a.Scheme == "" && a != (Auth{}):
 		problems.Add("auth", "want a scheme: %s", strings.Join(schemes, ", "))
 		return
 	case a.Scheme != "" && !slices.Contains(schemes, a.Scheme):
 		problems.Add("auth.scheme", "%s", strictyaml.Unknown("scheme", a.Scheme, schemes))
 		return
+	case problems.Unread("template"):
 	case a.Scheme == AuthToken && !hasMacro(p.Template, "token"):
 		problems.Add("auth.scheme", "the template has no {token} where the token stands: add it to the path or the query")
 	case a.Scheme != AuthToken && hasMacro(p.Template, "token"):
 		problems.Add("template", "{token} is for auth: {scheme: %s}", AuthToken)
 	}
-	if hashes := a.Scheme == AuthHMACSHA1 || a.Scheme == AuthMD5; hashes != (a.Param != "") {
+	if hashes := a.Scheme == AuthHMACSHA1 || a.Scheme == AuthMD5; hashes != (a.Param != "") && !problems.Unread("auth.param") {
 		problems.Add("auth", "%s and %s want param, the parameter of the hash, and the other schemes have none", AuthHMACSHA1, AuthMD5)
 	}
-	if (a.Scheme == AuthMD5) != (a.Digest != "") {
+	if (a.Scheme == AuthMD5) != (a.Digest != "") && !problems.Unread("auth.digest") {
 		problems.Add("auth", "%s wants digest, what is hashed before the secret, such as {click_id}{txid}, and the other schemes have none", AuthMD5)
 	}
 }

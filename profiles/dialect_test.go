@@ -99,5 +99,11 @@ func TestDialectErrors(t *testing.T) {
 		target+"auth: {scheme: md5, param: s, digest: '{click_id}'}\n",
 		target+"auth: {scheme: md5, param: h, digest: '{txid}'}\n",
 		target+"auth: {scheme: hmac-sha256}\n",
+		// Several at once, and the consequences of none.
+		"name: a\ntemplate: /p?c={clickid}\nevents: {sail: x}\nauth: {scheme: hmac}\n",
+		"name: a\ntemplate: [x]\nevents: {sail: x}\nauth: {scheme: hmac}\nanswers: {ok: fine}\n",
+		"name: a\ntemplat: /p?c={click_id}\nauth: {scheme: token}\nevents: {sale: 1}\n",
+		target+"auth: {scheme: [md5], param: h, digest: {txid}}\nanswers: {ok: 1}\nsuccess: {bodies: [fine]}\n",
+		target+"auth: {scheme: md5, parm: h, digest: '{click_id}'}\nevents: {sale: 2, lead: lead}\n",
 	))
 }

@@ -42,7 +42,7 @@ func (l Loss) chain() netem.GilbertElliott {
 }
 
 // LoadNetwork reads a path: a preset by name or a file by path. Errors are
-// those of strictyaml.Presets and strictyaml.Decode, and an *strictyaml.Error
+// those of strictyaml.Presets and strictyaml.DecodeChecked, and an *strictyaml.Error
 // for every value out of its range, joined in document order.
 func LoadNetwork(nameOrPath string) (Network, error) {
 	file, data, err := networkPresets.Read(nameOrPath)
@@ -73,13 +73,11 @@ func (n Network) Source() string { return string(n.source) }
 
 func parseNetwork(file string, data []byte) (Network, error) {
 	n := Network{source: data}
-	if err := strictyaml.Decode(file, data, &n); err != nil {
-		return Network{}, err
-	}
-	var problems strictyaml.Problems
-	checkTitle(&problems, n.Name, n.About)
-	n.check(&problems)
-	if err := problems.In(file, data); err != nil {
+	err := strictyaml.DecodeChecked(file, data, &n, func(problems *strictyaml.Problems) {
+		checkTitle(problems, n.Name, n.About)
+		n.check(problems)
+	})
+	if err != nil {
 		return Network{}, err
 	}
 	return n, nil
@@ -104,6 +102,7 @@ func (l Loss) check(problems *strictyaml.Problems) {
 		}
 	}
 	switch {
+	case problems.UnreadIn("loss"): // together they could be sound
 	case l.chain().Mean() == 1:
 		problems.Add("loss", "every segment is lost: nothing would ever arrive")
 	case l.GoodToBad > 0 && !(l.BadToGood > 0):

@@ -80,6 +80,7 @@ func TestNetworkErrors(t *testing.T) {
 		"name: a\nbandwidth: 9kbit/s\n",
 		"name: a\nbandwidth: 10 MB/s\n",
 		"name: a\nbandwidth: 1e12Gbit/s\n",
+		"name: a\nrtt: 99h\njitter: {p50: 2ms, p99: 1 ms, p99.9: 1ms}\nloss: {bad: 2, god_to_bad: 0.1}\n",
 	))
 }
 

@@ -155,7 +155,7 @@ type Deactivate struct {
 }
 
 // LoadPartner reads a partner's habits: a preset by name or a file by path.
-// Errors are those of strictyaml.Presets and strictyaml.Decode, and an
+// Errors are those of strictyaml.Presets and strictyaml.DecodeChecked, and an
 // *strictyaml.Error for every value out of its range, joined in document order.
 func LoadPartner(nameOrPath string) (Partner, error) {
 	file, data, err := partnerPresets.Read(nameOrPath)
@@ -217,13 +217,11 @@ func parsePartner(file string, data []byte) (Partner, error) {
 		QueueFull: QueueDropNew, Transport: TransportHTTP1, TLS: TLS{Version: TLS13, Resume: true},
 		DNSTTL: strictyaml.Duration(DefaultDNSTTL), source: data,
 	}
-	if err := strictyaml.Decode(file, data, &p); err != nil {
-		return Partner{}, err
-	}
-	var problems strictyaml.Problems
-	checkTitle(&problems, p.Name, p.About)
-	p.check(&problems)
-	if err := problems.In(file, data); err != nil {
+	err := strictyaml.DecodeChecked(file, data, &p, func(problems *strictyaml.Problems) {
+		checkTitle(problems, p.Name, p.About)
+		p.check(problems)
+	})
+	if err != nil {
 		return Partner{}, err
 	}
 	return p, nil

@@ -60,7 +60,7 @@ func (p Partner) checkAnswers(problems *strictyaml.Problems) {
 	if p.Answers.Duplicate != "" {
 		checkBody(problems, "answers.duplicate", p.Answers.Duplicate)
 	}
-	if !p.hasOwnTarget() && p.Answers != (Answers{}) {
+	if !p.hasOwnTarget() && p.Answers != (Answers{}) && !problems.Unread("template") {
 		problems.Add("answers", "the server answers to template %q as to everybody: leave this out, or give a target such as /postback?cid={click_id}", p.Template)
 	}
 	ok := p.Answers.OK
@@ -68,7 +68,8 @@ func (p Partner) checkAnswers(problems *strictyaml.Problems) {
 		ok = "OK"
 	}
 	fits := func(body string) bool { return strings.HasPrefix(ok, body) }
-	if len(p.Success.Bodies) > 0 && !slices.ContainsFunc(p.Success.Bodies, fits) {
+	known := !problems.UnreadIn("success.bodies") && !problems.Unread("answers.ok")
+	if known && len(p.Success.Bodies) > 0 && !slices.ContainsFunc(p.Success.Bodies, fits) {
 		problems.Add("success.bodies", "the server answers %q, which begins with none of these: add it, or set answers.ok", ok)
 	}
 }
@@ -102,6 +103,7 @@ func (p Partner) checkRetries(problems *strictyaml.Problems) {
 		retries, key = true, "retry_every"
 	}
 	switch {
+	case problems.Unread("retries", "retry_every", "retry_on"): // who knows
 	case retries && len(p.RetryOn) == 0:
 		problems.Add(key, "nothing is ever retried: add retry_on with some of %s", strings.Join(rules, ", "))
 	case !retries && len(p.RetryOn) > 0:
@@ -114,7 +116,7 @@ func (p Partner) checkRetries(problems *strictyaml.Problems) {
 func (p Partner) checkEvenRetries(problems *strictyaml.Problems) {
 	every := time.Duration(p.RetryEvery)
 	switch n := p.evenRetries(); {
-	case p.RetryEvery == 0 && p.RetryFor == 0:
+	case p.RetryEvery == 0 && p.RetryFor == 0 || problems.Unread("retry_every"):
 	case p.RetryEvery == 0:
 		problems.Add("retry_for", "nothing says how often: add retry_every, such as 3m")
 	case len(p.Retries) > 0:
@@ -137,6 +139,7 @@ func (p Partner) checkDeactivate(problems *strictyaml.Problems) {
 	switch {
 	case time.Duration(d.Within) > MaxBreakWindow:
 		problems.Add("deactivate.within", "want at most %s, got %s", strictyaml.Duration(MaxBreakWindow), d.Within)
+	case problems.UnreadIn("deactivate"): // one of the two is there, or both
 	case d.After > 0 && d.Within == 0:
 		problems.Add("deactivate", "want within, the time in which the %d failures lie, such as 72h", d.After)
 	case d.After == 0 && d.Within > 0:

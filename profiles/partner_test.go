@@ -161,6 +161,10 @@ func TestPartnerErrors(t *testing.T) {
 		"name: a\ndeactivate: {after: -1, within: 200h}\n",
 		"name: a\nsuccess: {bodies: ['', success=true]}\n",
 		"name: a\nanswers: {ok: fine}\nauth: {scheme: md5}\nevents: {sale: s}\n",
+		// Several at once, and the consequences of none.
+		"name: 5\ntimeot: 3s\nqueue: many\nconnections: -1\n",
+		"name: a\nretries: [1 s, 25h]\nretry_no: [5xx]\n",
+		"name: a\nretry_evry: 1s\nretry_for: 1h\nretry_on: [5xx, [timeout], 6xx]\ndeactivate: {after: 10, wthin: 1h}\n",
 	))
 	tooMany := "name: a\nretries: [1s" + strings.Repeat(", 1s", 253) + "]\nretry_on: [5xx]\n"
 	if err := parse([]byte(tooMany)); err == nil || err.Error() != "p.yaml:2:10: retries: 254 delays, want at most 253" {

@@ -69,7 +69,7 @@ type RegionPaths struct {
 
 // Load reads a run profile: a preset by name or a file by path, and the
 // networks that it names. Errors are those of strictyaml.Presets and
-// strictyaml.Decode, and an *strictyaml.Error for every value that is out of
+// strictyaml.DecodeChecked, and an *strictyaml.Error for every value that is out of
 // its range, joined in document order.
 func Load(nameOrPath string) (Profile, error) {
 	file, data, err := runPresets.Read(nameOrPath)
@@ -103,15 +103,14 @@ func (p Profile) RegionNames() []string { return slices.Sorted(maps.Keys(p.Paths
 
 func parseProfile(file string, data []byte, load func(string) (Network, error)) (Profile, error) {
 	p := Profile{source: data}
-	if err := strictyaml.Decode(file, data, &p); err != nil {
-		return Profile{}, err
-	}
-	var problems strictyaml.Problems
-	checkTitle(&problems, p.Name, p.About)
-	p.checkPaths(&problems)
-	checkStages(&problems, p.Stages)
-	networkErr := p.loadNetworks(file, load, &problems)
-	if err := errors.Join(problems.In(file, data), networkErr); err != nil {
+	var networkErr error
+	err := strictyaml.DecodeChecked(file, data, &p, func(problems *strictyaml.Problems) {
+		checkTitle(problems, p.Name, p.About)
+		p.checkPaths(problems)
+		checkStages(problems, p.Stages)
+		networkErr = p.loadNetworks(file, load, problems)
+	})
+	if err := errors.Join(err, networkErr); err != nil {
 		return Profile{}, err
 	}
 	return p, nil

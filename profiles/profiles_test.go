@@ -161,6 +161,7 @@ func TestProfileErrors(t *testing.T) {
 		"name: a\npaths: {us: {central: eu-eu, edge: metro}}\n",
 		"name: a\npaths: {default: {central: eu-eu, edge: metr}, 'a b': {central: eu-eu}}\n",
 		"name: a\nuplink: nowhere.yaml\n",
+		"name: a\ntsl: true\npaths: {us: {centrl: eu-eu, edge: metr}, default: eu-eu}\nstages:\n  - {name: pph, workers: many, time: {p50: 1}}\n",
 		"name: a\nstages:\n  - {name: ngnix, workers: 0, queue: -1}\n",
 		"name: a\nstages:\n  - {name: php, workers: 1, time: {p50: 2ms, p95: 1ms, p99.9: 0s}}\n  - {name: php, workers: 70000, queue: 2000000, time: {p100: 1s, 95: 1s}}\n",
 	))

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/postbench/postbench/internal/strictyaml"
 	"github.com/postbench/postbench/refserver/edge"
 )
 
@@ -46,31 +47,42 @@ func axisNames() []string {
 	return append(names, "edges")
 }
 
-// problem names the first axis that stands against running c, and why; both
-// are empty if nothing does.
-func (c Composition) problem() (axis, reason string) {
+// check names every axis that stands against running c, and why. Whether the
+// choices go together is asked when each of them is a known one.
+func (c Composition) check(problems *strictyaml.Problems) {
+	c.checkEach(problems)
+	if problems.Len() > 0 || problems.UnreadIn("") {
+		return
+	}
+	if axis, reason := c.impossible(); reason != "" {
+		problems.Add(axis, "%s", reason)
+		return
+	}
+	for _, a := range axes() {
+		if choice := *a.choice(&c); !slices.Contains(a.built, choice) {
+			problems.Add(a.name, "%q is not built yet; built: %s", choice, strings.Join(a.built, ", "))
+		}
+	}
+}
+
+// checkEach looks at every axis by itself.
+func (c Composition) checkEach(problems *strictyaml.Problems) {
 	if c.Name == "" || len(c.Name) > maxNameBytes || strings.ContainsAny(c.Name, " \t\n,/\\") {
-		return "name", fmt.Sprintf("%.60q, expected 1 to %d bytes without spaces, commas and slashes", c.Name, maxNameBytes)
+		problems.Add("name", "%.60q, expected 1 to %d bytes without spaces, commas and slashes", c.Name, maxNameBytes)
 	}
 	for _, a := range axes() {
 		choice := *a.choice(&c)
 		known := slices.Concat(a.built, a.coming)
 		switch {
 		case choice == "":
-			return a.name, "missing, expected one of: " + strings.Join(known, ", ")
+			problems.Add(a.name, "missing, expected one of: %s", strings.Join(known, ", "))
 		case !slices.Contains(known, choice):
-			return a.name, fmt.Sprintf("unknown choice %.60q, expected one of: %s", choice, strings.Join(known, ", "))
+			problems.Add(a.name, "%s", strictyaml.Unknown("choice", choice, known))
 		}
 	}
-	if axis, reason := c.impossible(); reason != "" {
-		return axis, reason
+	if c.Edges < 1 || c.Edges > maxEdges {
+		problems.Add("edges", "%d, expected 1 to %d", c.Edges, maxEdges)
 	}
-	for _, a := range axes() {
-		if choice := *a.choice(&c); !slices.Contains(a.built, choice) {
-			return a.name, fmt.Sprintf("%q is not built yet; built: %s", choice, strings.Join(a.built, ", "))
-		}
-	}
-	return "", ""
 }
 
 // maxEdges bounds the processes of one server.
@@ -79,8 +91,6 @@ const maxEdges = 64
 // impossible refuses what can never run, whatever will be built.
 func (c Composition) impossible() (axis, reason string) {
 	switch {
-	case c.Edges < 1 || c.Edges > maxEdges:
-		return "edges", fmt.Sprintf("%d, expected 1 to %d", c.Edges, maxEdges)
 	case (c.Log == None) != (c.LogWrite == None):
 		return "log_write", fmt.Sprintf("%q with log %q; expected none exactly where there is no log", c.LogWrite, c.Log)
 	case c.Uplink == None:

@@ -89,11 +89,8 @@ func LoadVariant(nameOrPath string) (Composition, error) {
 
 func parseComposition(file string, data []byte) (Composition, error) {
 	var c Composition
-	if err := strictyaml.Decode(file, data, &c); err != nil {
+	if err := strictyaml.DecodeChecked(file, data, &c, func(problems *strictyaml.Problems) { c.check(problems) }); err != nil {
 		return Composition{}, err
-	}
-	if axis, reason := c.problem(); reason != "" {
-		return Composition{}, strictyaml.At(file, data, "$."+axis, axis+": "+reason)
 	}
 	return c, nil
 }
@@ -117,10 +114,12 @@ func (c Composition) With(axis, value string) (Composition, error) {
 	return Composition{}, fmt.Errorf("variant %s: no axis %q; there are: %s", c.Name, axis, strings.Join(axisNames(), ", "))
 }
 
-// Validate refuses what cannot run, in one line with the reason.
+// Validate refuses what cannot run, in one line with the reasons.
 func (c Composition) Validate() error {
-	if axis, reason := c.problem(); reason != "" {
-		return fmt.Errorf("variant %s: %s: %s (%w)", c.Name, axis, reason, ErrComposition)
+	var problems strictyaml.Problems
+	c.check(&problems)
+	if err := problems.Err(); err != nil {
+		return fmt.Errorf("variant %s: %s (%w)", c.Name, strings.ReplaceAll(err.Error(), "\n", "; "), ErrComposition)
 	}
 	return nil
 }

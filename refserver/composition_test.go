@@ -42,7 +42,7 @@ func TestWith(t *testing.T) {
 		t.Error("the steps do not show the difference")
 	}
 	for _, test := range []struct{ axis, value, want string }{
-		{"caps", "lucky", `variant monolith: caps: unknown choice "lucky", expected one of: check-then-insert, atomic, escrow`},
+		{"caps", "lucky", `variant monolith: caps: unknown choice "lucky"; allowed: check-then-insert, atomic, escrow`},
 		{"caps", "escrow", `variant monolith: caps: "escrow" is not built yet; built: check-then-insert, atomic`},
 		{"front", "grpc", `variant monolith: front: "grpc" is not built yet; built: plain, zerocopy`},
 		{"front", "zerocopy", `variant monolith: front: "zerocopy" in front of SQL would only wait faster`},
@@ -106,6 +106,27 @@ func TestLoadVariantErrors(t *testing.T) {
 		if _, err := LoadVariant(name); err == nil || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// Every axis has its line; whether the choices go together is no question yet.
+func TestVariantMistakesAreListedTogether(t *testing.T) {
+	_, err := parseComposition("v.yaml", []byte("name: v\nfront: zerocpy\nanswer: 5\nbuffer: none\nuplnk: none\nattribution: memory\n"+
+		"caps: atomc\nlog: json\nlog_write: none\nedges: 0\n"))
+	want := []string{`v.yaml:2:8: front: unknown choice "zerocpy"; allowed: plain, zerocopy, `, "v.yaml:3:9: answer: want text", `v.yaml:5:1: unknown field "uplnk"`,
+		`v.yaml:7:7: caps: unknown choice "atomc"; allowed: check-then-insert, atomic, escrow; did you mean "atomic"?`, "v.yaml:10:8: edges: 0, expected 1 to 64"}
+	lines := strings.Split(err.Error(), "\n")
+	if len(lines) != len(want) {
+		t.Fatalf("%d lines, want %d:\n%v", len(lines), len(want), err)
+	}
+	for i, line := range lines {
+		if !strings.HasPrefix(line, want[i]) {
+			t.Errorf("got %s\nwant %s…", line, want[i])
+		}
+	}
+	c := Composition{Name: "v", Front: "x", Answer: "y"}
+	if err := c.Validate(); err == nil || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), `answer: unknown choice "y"`) {
+		t.Errorf("%v", err)
 	}
 }
 

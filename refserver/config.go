@@ -80,8 +80,8 @@ type Config struct {
 	Crash string
 }
 
-// maxTimeScale makes five minutes a third of a second.
-const maxTimeScale = 1000
+// MaxTimeScale makes five minutes a third of a second.
+const MaxTimeScale = 1000
 
 const (
 	// BufferRatePerS is the rate that lanes are sized for, in postbacks per
@@ -119,8 +119,8 @@ func (c Config) Validate() error {
 	if c.Composition.Uplink == None && (c.impaired() || c.Crash != "") {
 		return fmt.Errorf("variant %s has no UDP and no processes to disturb", c.Composition.Name)
 	}
-	if c.TimeScale < 0 || math.IsNaN(c.TimeScale) || c.TimeScale > maxTimeScale {
-		return fmt.Errorf("time scale %v: expected more than 0 and at most %d", c.TimeScale, maxTimeScale)
+	if c.TimeScale < 0 || math.IsNaN(c.TimeScale) || c.TimeScale > MaxTimeScale {
+		return fmt.Errorf("time scale %v: expected more than 0 and at most %d", c.TimeScale, MaxTimeScale)
 	}
 	if c.BufferFor < 0 || c.BufferFor > maxBufferFor {
 		return fmt.Errorf("buffer for %v: expected more than 0s and at most %v", c.BufferFor, maxBufferFor)

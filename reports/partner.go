@@ -380,9 +380,11 @@ func mergeLostMoney(list []Ledger) []LostMoney {
 			sums[LostMoney{Currency: m.Currency, Mechanism: m.Mechanism, Surplus: m.Surplus}] = key
 		}
 	}
-	return slices.SortedFunc(maps.Values(sums), func(a, b LostMoney) int {
+	merged := slices.AppendSeq(make([]LostMoney, 0, len(sums)), maps.Values(sums)) // never nil: nothing lost is known, too
+	slices.SortFunc(merged, func(a, b LostMoney) int {
 		return cmp.Or(strings.Compare(a.Currency, b.Currency), cmp.Compare(b.Micros, a.Micros), strings.Compare(a.Mechanism, b.Mechanism))
 	})
+	return merged
 }
 
 // usualMechanisms are shown although they cost nothing: that is news, too.

@@ -159,6 +159,9 @@ func pathSection(v *Variant) string {
 	if text == "" {
 		return ""
 	}
+	if v.Path == nil && v.Netem == nil {
+		return "done on purpose\n" + text
+	}
 	return "path from the edges to central\n" + text
 }
 

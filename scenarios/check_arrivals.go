@@ -14,6 +14,10 @@ func (a Arrivals) check(problems *strictyaml.Problems) {
 	if !slices.Contains(Processes(), a.Process) {
 		problems.Add("arrivals.process", "%s", strictyaml.Unknown("process", a.Process, Processes()))
 	}
+	if problems.Unread("arrivals.process") {
+		a.checkSurges(problems)
+		return
+	}
 	a.checkForeign(problems)
 	a.checkSurges(problems)
 	switch a.Process {
@@ -92,7 +96,7 @@ func (a Arrivals) checkRamp(problems *strictyaml.Problems) {
 		problems.Add("arrivals.points", "want 2 to %d points such as {at: 10s, rate_per_s: 500}, got %d", MaxRampPoints, n)
 		return
 	}
-	highest := 0.0
+	highest, allRead := 0.0, !problems.UnreadIn("arrivals.points")
 	for i, p := range a.Points {
 		path := fmt.Sprintf("arrivals.points[%d].", i)
 		switch {
@@ -104,10 +108,10 @@ func (a Arrivals) checkRamp(problems *strictyaml.Problems) {
 		checkRateOrIdle(problems, path+"rate_per_s", p.RatePerS)
 		highest = max(highest, p.RatePerS)
 	}
-	if highest == 0 {
+	if highest == 0 && allRead {
 		problems.Add("arrivals.points", "the rate is 0 all the time")
 	}
-	if a.Points[len(a.Points)-1].At == 0 {
+	if a.Points[len(a.Points)-1].At == 0 && allRead {
 		problems.Add("arrivals.points", "all points are at 0s")
 	}
 }
@@ -126,7 +130,7 @@ func (a Arrivals) checkStates(problems *strictyaml.Problems) {
 		}
 		highest = max(highest, s.RatePerS)
 	}
-	if highest == 0 {
+	if highest == 0 && !problems.UnreadIn("arrivals.states") {
 		problems.Add("arrivals.states", "the rate is 0 in every state")
 	}
 }
@@ -139,6 +143,9 @@ func checkRateOrIdle(problems *strictyaml.Problems, path string, ratePerS float6
 
 // checkRun looks at what only the whole run shows.
 func (a Arrivals) checkRun(problems *strictyaml.Problems, duration time.Duration) {
+	if problems.UnreadIn("arrivals") {
+		return // of what is known, nothing follows
+	}
 	var inside strictyaml.Problems
 	if a.check(&inside); inside.Err() != nil || a.Process == ProcessTrace && a.trace == nil {
 		return // said already

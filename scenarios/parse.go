@@ -18,6 +18,9 @@ type document struct {
 	Offers   []offerDocument
 }
 
+// Keys lists the keys of a scenario's document.
+func Keys() []string { return strictyaml.Keys(document{}) }
+
 type mixDocument struct {
 	Mix    `yaml:",inline"`
 	Chains []chainDocument
@@ -105,15 +108,15 @@ func parse(file string, data []byte, from files) (Scenario, error) {
 			ChainAfter:     strictyaml.Duration(DefaultChainAfter),
 		}},
 	}
-	if err := strictyaml.Decode(file, data, &doc); err != nil {
-		return Scenario{}, err
-	}
-	s := doc.scenario()
-	var problems strictyaml.Problems
-	s.sharePartners(&problems)
-	otherFilesErr := errors.Join(s.loadPartners(file, from.partner, &problems), s.loadTrace(file, from.trace, &problems))
-	s.check(&problems)
-	if err := errors.Join(problems.In(file, data), otherFilesErr); err != nil {
+	var s Scenario
+	var otherFilesErr error
+	err := strictyaml.DecodeChecked(file, data, &doc, func(problems *strictyaml.Problems) {
+		s = doc.scenario()
+		s.sharePartners(problems)
+		otherFilesErr = errors.Join(s.loadPartners(file, from.partner, problems), s.loadTrace(file, from.trace, problems))
+		s.check(problems)
+	})
+	if err := errors.Join(err, otherFilesErr); err != nil {
 		return Scenario{}, err
 	}
 	return s, nil

@@ -125,6 +125,24 @@ func TestParseListsEveryMistake(t *testing.T) {
 	golden(t, "every-mistake", strings.ReplaceAll(fmt.Sprintln(err), strings.Join(profiles.PartnerNames(), ", "), "PARTNERS"))
 }
 
+// Mistakes of form and of meaning stand together; what only follows from
+// another is left out.
+func TestParseListsFormAndMeaning(t *testing.T) {
+	for name, document := range map[string]string{
+		"misspelt": "name: s\narrivals: {proces: ramp, points: [{at: 1s, rate_per_s: 5}]}\nduraton: 1s\nwarmup: 2s\nserver_slow: {at: 1s, for: 1s}\n" +
+			"partners:\n  - {nmae: a, profile: plian, share: 1}\nofers: []\nexpect: [\"b: p99 < 1s\"]\n",
+		"mistyped": "name: s\narrivals: {process: mmpp, states: [{rate_per_s: x, mean: 5s}, {rate_per_s: 0, mean: 0s}]}\nduration: soon\ntime_scale: 0.5\n" +
+			"partners:\n  - {name: a, profile: 7, share: half}\n  - {name: a b, profile: signed, share: 0.7}\nmix: {duplicates: 2, bad_signatures: 0.1, chains: [{events: [leed, sale]}]}\n" +
+			"offers:\n  - {id: o, count: x, share: 0.5, payout: a lot, currency: eur}\nexpect:\n  - b: p99 < 5ms\n  - \"c: p99 < 5ms\"\n  - p99 << 5ms\n",
+		"zipf": "name: s\narrivals: {rate_per_s: 5}\nduration: 1s\npartners_zipf: x\npartners:\n  - {name: a, profile: plain}\noffers: all\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Parse("s.yaml", []byte(document))
+			golden(t, "form-and-meaning-"+name, strings.ReplaceAll(fmt.Sprintln(err), strings.Join(profiles.PartnerNames(), ", "), "PARTNERS"))
+		})
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(sound))
 	f.Add([]byte(whole))

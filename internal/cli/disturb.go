@@ -40,9 +40,9 @@ type disturbances struct {
 const maxServerScale = 60
 
 // scaleTimes takes the time scale of the traffic; one that was asked for by a
-// flag is the server's too.
+// flag is the server's too, as far as it goes.
 func (d *disturbances) scaleTimes(t *traffic, scale float64) {
-	d.timeScale = scale
+	d.timeScale = min(scale, refserver.MaxTimeScale)
 	if !t.given("time-scale") {
 		d.timeScale = min(scale, maxServerScale)
 	}

@@ -207,19 +207,17 @@ func checkCommand() *cobra.Command {
 			return nil
 		},
 		RunE: func(command *cobra.Command, args []string) error {
-			var problems manyErrors
+			var problems mistakes
 			for _, file := range args {
 				kind, err := checkFile(file)
 				if err != nil {
-					for problem := range strings.SplitSeq(err.Error(), "\n") {
-						problems = append(problems, errors.New(problem))
-					}
+					problems.add(err)
 					continue
 				}
 				fmt.Fprintf(command.OutOrStdout(), "%s: a correct %s\n", file, kind)
 			}
-			if len(problems) > 0 {
-				return problems
+			if len(problems.list) > 0 {
+				return problems.list
 			}
 			return nil
 		},

@@ -121,15 +121,34 @@ expect: ["p99 << 5ms", "b: p99 < 5ms"]
 		"variant.yaml": {`name: v
 summary: of a test
 front: zerocpy
-caps: atomic
-`, []string{"3:8: front", "zerocopy"}},
+caps: atomc
+edges: 70
+uplnk: none
+`, []string{"3:8: front", `did you mean "zerocopy"?`, "4:7: caps", `did you mean "atomic"?`, "5:8: edges", "6:1: unknown field", "1:1: answer: missing"}},
 		"form.yaml": {`name: form
 template: plain
 connectoins: 5
 timeout: soon
 keep_alive: perhaps
+queue: -1
+retries: [1s]
 `,
-			[]string{"3:1: unknown field", `did you mean "connections"?`, "4:10: timeout", "5:13: keep_alive"}},
+			[]string{"3:1: unknown field", `did you mean "connections"?`, "4:10: timeout", "5:13: keep_alive", "6:8: queue", "7:10: retries: nothing"}},
+		"typo.yaml": {`name: t
+arivals: {process: poisson, rate_per_s: 5}
+duraton: 1s
+partners:
+  - {name: a, profile: plian, share: half}
+ofers: []
+mix: {duplicates: 2}
+expect:
+  - b: p99 < 5ms
+`, []string{"2:1: unknown field", `did you mean "arrivals"?`, "3:1: unknown field", "5:24: partners[0].profile", "5:38: partners[0].share", "6:1: unknown field",
+			"7:19: mix.duplicates", `text with a colon needs quotes: "b: p99 < 5ms"`}},
+		"sign.yaml": {`name: n
+rrt: 5ms
+loss: {good: 2}
+`, []string{"2:1: unknown field", `did you mean "rtt"?`, "3:14: loss.good"}},
 		"yaml.yaml": {`name: [
 `, []string{"1:7: "}},
 	}

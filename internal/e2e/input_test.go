@@ -150,7 +150,7 @@ func TestMalformedFiles(t *testing.T) {
 		"impossible share": {"s.yaml", strings.Replace(capScenario, "share: 1, payout", "share: 2, payout", 1), append(run, "--scenario", "FILE"), "FILE:7:"},
 		"variant":          {"v.yaml", "name: mine\ncaps: none\n", []string{"run", "--variant", "FILE"}, "FILE:"},
 		"partner":          {"p.yaml", "name: p\ntimeout: -1s\n", append(run, "--partner", "FILE"), "FILE:2:"},
-		"checked":          {"s.yaml", "name: x\narrivals: 5\n", []string{"check", "FILE"}, "FILE:2:"},
+		"checked":          {"s.yaml", strings.Replace(capScenario, "rate_per_s", "raet_per_s", 1), []string{"check", "FILE"}, "FILE:2:31: "},
 		"access log":       {"a.log", "what is this\n", append(run, "--replay", "FILE"), "FILE:1:"},
 		"targets":          {"t.txt", "GET http://x/\n@body\n", append(run, "--replay", "FILE", "--rate", "1"), "FILE:2:"},
 		"no rate":          {"t.txt", "GET http://x/\n", append(run, "--replay", "FILE"), "give --rate"},

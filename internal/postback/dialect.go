@@ -66,7 +66,25 @@ const (
 // ErrDialect is wrapped by every error about a dialect.
 var ErrDialect = errors.New("postback: dialect")
 
-// Validate says in one line what is wrong, and changes nothing.
+// DialectError says what is wrong with one partner's dialect.
+type DialectError struct {
+	Partner string
+	Reason  error // for those who say themselves whose dialect it is
+}
+
+// Error implements error, in one line.
+func (e *DialectError) Error() string {
+	if !isPartnerName(e.Partner) {
+		return fmt.Sprintf("%v of %.40q: %v", ErrDialect, e.Partner, e.Reason)
+	}
+	return fmt.Sprintf("%v of %s: %v", ErrDialect, e.Partner, e.Reason)
+}
+
+// Unwrap is for errors.Is and errors.As.
+func (e *DialectError) Unwrap() []error { return []error{ErrDialect, e.Reason} }
+
+// Validate says in one line what is wrong, as a *DialectError, and changes
+// nothing.
 func (d *Dialect) Validate() error {
 	_, err := compileDialect(d)
 	return err
@@ -108,7 +126,7 @@ func NewDialects(list []Dialect) (*Dialects, error) {
 			return nil, err
 		}
 		if ds.readers[list[i].Partner] != nil {
-			return nil, fmt.Errorf("%w of %s: given twice, each partner has one", ErrDialect, list[i].Partner)
+			return nil, &DialectError{list[i].Partner, errors.New("given twice, each partner has one")}
 		}
 		ds.readers[list[i].Partner] = reader
 	}

@@ -41,15 +41,15 @@ func compileDialect(d *Dialect) (*dialectShape, error) {
 		c.scheme = AuthNone
 	case AuthNone, AuthToken, AuthHMACSHA256, AuthHMACSHA1, AuthMD5:
 	default:
-		return nil, fmt.Errorf("%w of %.40q: auth %.40q: want %s, %s, %s, %s or %s", ErrDialect, d.Partner, c.scheme,
-			AuthNone, AuthToken, AuthHMACSHA256, AuthHMACSHA1, AuthMD5)
+		return nil, &DialectError{d.Partner, fmt.Errorf("auth %.40q: want %s, %s, %s, %s or %s", c.scheme,
+			AuthNone, AuthToken, AuthHMACSHA256, AuthHMACSHA1, AuthMD5)}
 	}
 	if !isPartnerName(d.Partner) {
-		return nil, fmt.Errorf("%w of %.40q: want a partner's name of 1 to %d letters, digits, -, _ or .", ErrDialect, d.Partner, MaxKIDBytes)
+		return nil, &DialectError{d.Partner, fmt.Errorf("want a partner's name of 1 to %d letters, digits, -, _ or .", MaxKIDBytes)}
 	}
 	for _, step := range []func(*Dialect) error{c.setTarget, c.setPath, c.setParams, c.setAuth, c.setDigest, c.setWords, checkAnswers} {
 		if err := step(d); err != nil {
-			return nil, fmt.Errorf("%w of %s: %w", ErrDialect, d.Partner, err)
+			return nil, &DialectError{d.Partner, err}
 		}
 	}
 	return c, nil
@@ -71,6 +71,9 @@ func (c *dialectShape) setTarget(d *Dialect) (err error) {
 		return fmt.Errorf("target %q: want path and query, such as /postback?cid={click_id}", shorten(d.Target))
 	case len(d.Target) > MaxDialectTargetBytes:
 		return fmt.Errorf("target: %w: %d bytes, at most %d", ErrTooLong, len(d.Target), MaxDialectTargetBytes)
+	}
+	if _, err = compileText(d.Target, paramToken); err != nil {
+		return err // counts bytes as its author does
 	}
 	if c.target, err = compileText(dialectPrefix+d.Partner+d.Target, paramToken); err != nil {
 		return err
@@ -203,8 +206,8 @@ func (c *dialectShape) setDigest(d *Dialect) (err error) {
 	if len(d.Digest) > MaxDialectTargetBytes {
 		return fmt.Errorf("digest: %w: %d bytes, at most %d", ErrTooLong, len(d.Digest), MaxDialectTargetBytes)
 	}
-	if c.digest, err = ParseText(d.Digest); err != nil {
-		return err
+	if c.digest, err = compileText(d.Digest, paramTS); err != nil {
+		return fmt.Errorf("digest: %w", err)
 	}
 	for _, p := range c.digest.pieces {
 		if p.macro != paramUnknown && !c.has(p.macro) {

@@ -43,12 +43,18 @@ type Fields struct {
 
 // ParseText compiles s. A name in braces that is no macro, and a macro whose
 // brace is not closed, are errors that list the macros there are.
-func ParseText(s string) (Text, error) { return compileText(s, paramTS) }
+func ParseText(s string) (Text, error) {
+	t, err := compileText(s, paramTS)
+	if err != nil {
+		return Text{}, fmt.Errorf("postback: template: %w", err)
+	}
+	return t, nil
+}
 
-// compileText knows the macros up to last.
+// compileText knows the macros up to last. Its errors say only what is wrong.
 func compileText(s string, last param) (Text, error) {
 	if len(s) > MaxTextBytes {
-		return Text{}, fmt.Errorf("postback: template: %w: %d bytes, at most %d", ErrTooLong, len(s), MaxTextBytes)
+		return Text{}, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLong, len(s), MaxTextBytes)
 	}
 	t := Text{source: s}
 	literal := 0 // where the current piece's literal starts
@@ -62,10 +68,10 @@ func compileText(s string, last param) (Text, error) {
 		macro := lookupMacro(name, last)
 		switch {
 		case closed && name != "" && macro == paramUnknown:
-			return Text{}, fmt.Errorf("postback: template: unknown macro {%s} at byte %d, expected one of %s",
+			return Text{}, fmt.Errorf("unknown macro {%s} at byte %d, expected one of %s",
 				shorten(name), i, macroList(last))
 		case !closed && macro != paramUnknown:
-			return Text{}, fmt.Errorf("postback: template: macro {%s at byte %d is not closed, write {%s}", name, i, name)
+			return Text{}, fmt.Errorf("macro {%s at byte %d is not closed, write {%s}", name, i, name)
 		case !closed || name == "":
 			continue
 		}

@@ -71,23 +71,37 @@ func (w *readyWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// tailWriter takes the child's stderr: it passes it on to log and keeps the end.
-// It never fails.
+// tailWriter takes the child's stderr: it keeps the end and, once the child is
+// ready, passes it on to log. Whoever never gets ready says why in the error of
+// Start, and only there. It never fails.
 type tailWriter struct {
-	log io.Writer
-	mu  sync.Mutex
-	buf []byte
+	log     io.Writer
+	mu      sync.Mutex
+	buf     []byte
+	passing bool
 }
 
 func (w *tailWriter) Write(p []byte) (int, error) {
-	if w.log != nil {
-		_, _ = w.log.Write(p) // see Spec.Log
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.pass(p)
 	w.buf = append(w.buf, p[max(0, len(p)-maxTailBytes):]...)
 	w.buf = w.buf[max(0, len(w.buf)-maxTailBytes):]
 	return len(p), nil
+}
+
+// passOn passes on what was kept, and everything from now on.
+func (w *tailWriter) passOn() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.passing = true
+	w.pass(w.buf)
+}
+
+func (w *tailWriter) pass(p []byte) {
+	if w.passing && w.log != nil && len(p) > 0 {
+		_, _ = w.log.Write(p) // see Spec.Log
+	}
 }
 
 func (w *tailWriter) String() string {

@@ -87,7 +87,7 @@ type Spec struct {
 	// Nice is how much lower than this process's the child's scheduling priority
 	// is (Linux; elsewhere it has no effect).
 	Nice int
-	// Log receives the child's stderr; nil means nowhere. Its errors are
+	// Log receives the child's stderr once it is ready; nil means nowhere. Its errors are
 	// ignored, because a full disk must not end a server. It must not block: the
 	// child would stand still with it.
 	Log io.Writer
@@ -143,6 +143,7 @@ func Start(ctx context.Context, spec Spec) (*Child, error) {
 		_ = c.Stop(grace)
 		return nil, &Error{Name: spec.Name, Err: err, Stderr: c.stderr.String()}
 	}
+	c.stderr.passOn()
 	return c, nil
 }
 

@@ -19,6 +19,8 @@ const (
 	monthHighest = 5.0
 	// monthPartners is how many of the partners that lose most are shown.
 	monthPartners = 5
+	// monthTries is less than tries: a run takes more than four minutes.
+	monthTries = 2
 )
 
 // monthExperiment is the post's customer of 2022.
@@ -27,13 +29,17 @@ func monthExperiment() experiment {
 		name: "month", title: "A month of 2022: the discrepancy in money",
 		claim: fmt.Sprintf("`month-2022` under `post` on monolith: partners claim %g–%g %% more than is recorded, and every cent of it is put down to a mechanism. (The post: \"a 4%% discrepancy over a month - about $12k\".)", monthLowest, monthHighest),
 		run: func(ctx context.Context, l *lab) (finding, error) {
-			p, err := l.play(ctx, "run", "--variant", "monolith", "--profile", "post", "--scenario", "month-2022")
-			if err != nil {
-				return finding{}, err
+			for try := 1; ; try++ {
+				p, err := l.once(ctx, "run", "--variant", "monolith", "--profile", "post", "--scenario", "month-2022")
+				if err != nil {
+					return finding{}, err
+				}
+				if v := &p.result.Variants[0]; v.Validity.Valid() || try == monthTries {
+					f := finding{commands: []string{p.command}}
+					f.judgeMonth(v)
+					return f, nil
+				}
 			}
-			f := finding{commands: []string{p.command}}
-			f.judgeMonth(&p.result.Variants[0])
-			return f, nil
 		},
 	}
 }
@@ -52,7 +58,9 @@ func (f *finding) judgeMonth(v *reports.Variant) {
 		money(m.PartnerMicros, m.Currency), money(m.RecordedMicros, m.Currency), money(m.DiscrepancyMicros(), m.Currency), percentOff,
 		m.RecordedCount-m.PartnerCount, m.PartnerCount, ledger.Attempts, ledger.Acked, ledger.Refused, ledger.TimedOut, ledger.Errored,
 		ms(v.Latency.Response.P50Us), ms(v.Latency.Response.P99Us), validity(v))
-	text.WriteString(mechanisms(ledger.LostMoney) + "\nThe partners that lose most:\n\n" + losers(v.Partners))
+	if len(ledger.LostMoney) > 0 {
+		text.WriteString(mechanisms(ledger.LostMoney) + "\nThe partners that lose most:\n\n" + losers(v.Partners))
+	}
 	f.body = text.String()
 	switch lost := -percentOff; {
 	case !v.Validity.Valid():
@@ -60,7 +68,7 @@ func (f *finding) judgeMonth(v *reports.Variant) {
 	case !ledger.Balanced:
 		f.short = "the books do not balance"
 	case !within(lost, monthLowest, monthHighest):
-		f.short = fmt.Sprintf("%.2f %% of the claimed money is not recorded, want %g–%g %%", lost, monthLowest, monthHighest)
+		f.short = fmt.Sprintf("recorded are %+.2f %% against the claim, want −%g to −%g %%", percentOff, monthLowest, monthHighest)
 	case !explained(ledger.LostMoney, m):
 		f.short = "the mechanisms do not add up to the discrepancy"
 	default:

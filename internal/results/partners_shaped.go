@@ -28,7 +28,7 @@ partners:
   - {name: us-kept, profile: appsflyer, share: 0.2, region: us}
   - {name: cis-kept, profile: everflow, share: 0.2, region: cis}
   - {name: near-new, profile: classic, share: 0.06}
-  - {name: us-new, profile: keitaro, share: 0.08, region: us}
+  - {name: us-new, profile: binom, share: 0.08, region: us}
   - {name: cis-new, profile: offerwall, share: 0.06, region: cis}
 mix:
   duplicates: 0.006
@@ -42,7 +42,7 @@ grace: 1s
 func shapedExperiment() experiment {
 	return experiment{
 		name: "shaped", title: "The generator with every shaping on",
-		claim: fmt.Sprintf("Under `post`, networks, TLS and DNS emulated, the generator is in time at %d/s on the two cores that it shares with udp-batch: every seed of `mixed` and of a scenario with a seventh of new connections has a valid run.", shapedRate),
+		claim: fmt.Sprintf("Under `post`, networks, TLS and DNS emulated, the generator is in time at %d/s on the two cores that it shares with udp-batch: every seed of `mixed` and of a scenario in which a fifth of the postbacks open a connection has a valid run.", shapedRate),
 		run: func(ctx context.Context, l *lab) (finding, error) {
 			file := filepath.Join(l.dir, "every-shape.yaml")
 			if err := os.WriteFile(file, []byte(shapedScenario), 0o600); err != nil {

@@ -20,8 +20,11 @@ import (
 // loses the position of whatever UnmarshalText refuses.
 type decoder struct {
 	file  string
-	errs  []error
+	errs  []*Error
 	extra int // mistakes beyond MaxErrors
+	// unread are the paths without a value that could be read; true: nor is
+	// there anything below them.
+	unread map[string]bool
 }
 
 func (d *decoder) document(root ast.Node, out any) {
@@ -32,20 +35,36 @@ func (d *decoder) document(root ast.Node, out any) {
 	d.value(v.Elem(), root, "")
 }
 
-func (d *decoder) joined() error {
+// joined returns the mistakes of form together with those of meaning.
+func (d *decoder) joined(meaning []*Error) error {
+	errs := inOrder(append(d.errs, meaning...))
 	if d.extra > 0 {
-		d.errs = append(d.errs, fmt.Errorf("%s: and %d more", d.file, d.extra))
+		errs = append(errs, fmt.Errorf("%s: and %d more", d.file, d.extra))
 	}
-	return joinOrSingle(d.errs)
+	return joinOrSingle(errs)
 }
 
+// fail says why the value at path cannot be read.
 func (d *decoder) fail(node ast.Node, path, msg string) {
+	d.forget(path)
+	if path != "" {
+		msg = path + ": " + msg
+	}
+	d.complain(node, msg)
+}
+
+// forget notes that nothing is known of path and what is below it.
+func (d *decoder) forget(path string) {
+	if d.unread == nil {
+		d.unread = map[string]bool{}
+	}
+	d.unread[path] = true
+}
+
+func (d *decoder) complain(node ast.Node, msg string) {
 	if len(d.errs) == MaxErrors {
 		d.extra++
 		return
-	}
-	if path != "" {
-		msg = path + ": " + msg
 	}
 	d.errs = append(d.errs, errorAt(d.file, node, msg))
 }
@@ -84,14 +103,22 @@ func (d *decoder) value(dst reflect.Value, node ast.Node, path string) {
 func (d *decoder) structure(dst reflect.Value, node ast.Node, path string) {
 	fields := map[string]reflect.Value{}
 	allowed := collectFields(dst, fields, nil)
+	present, meant := map[string]bool{}, []string(nil)
 	d.entries(node, path, "a mapping with "+strings.Join(allowed, ", "), func(key string, keyNode, value ast.Node) {
 		field, ok := fields[key]
 		if !ok {
-			d.fail(keyNode, "", Unknown("field", key, allowed))
+			d.complain(keyNode, Unknown("field", key, allowed))
+			meant = append(meant, nearest(key, allowed))
 			return
 		}
+		present[key] = true
 		d.entryValue(field, keyNode, value, joinPath(path, key))
 	})
+	for _, key := range meant {
+		if key != "" && !present[key] {
+			d.forget(joinPath(path, key)) // it is there, only misspelt
+		}
+	}
 }
 
 func (d *decoder) mapping(dst reflect.Value, node ast.Node, path string) {
@@ -102,6 +129,9 @@ func (d *decoder) mapping(dst reflect.Value, node ast.Node, path string) {
 	d.entries(node, path, "a mapping", func(key string, keyNode, value ast.Node) {
 		element := reflect.New(dst.Type().Elem()).Elem()
 		d.entryValue(element, keyNode, value, joinPath(path, key))
+		if _, failed := d.unread[joinPath(path, key)]; failed && isLeaf(element.Kind()) {
+			d.unread[joinPath(path, key)] = false // "p99.9" is not below "p99"
+		}
 		dst.SetMapIndex(reflect.ValueOf(key).Convert(dst.Type().Key()), element)
 	})
 }
@@ -126,7 +156,7 @@ func (d *decoder) entries(node ast.Node, path, want string, each func(key string
 			continue
 		}
 		if line, repeated := firstLine[key]; repeated {
-			d.fail(keyNode, "", fmt.Sprintf("duplicate key %q; it is set in line %d already", key, line))
+			d.complain(keyNode, fmt.Sprintf("duplicate key %q; it is set in line %d already", key, line))
 			continue
 		}
 		firstLine[key] = keyNode.GetToken().Position.Line
@@ -167,15 +197,16 @@ func (d *decoder) text(dst encoding.TextUnmarshaler, node ast.Node, path string)
 	}
 }
 
+// scalar leaves dst as it is when there is nothing that it could be set to.
 func (d *decoder) scalar(dst reflect.Value, node ast.Node, path string) {
 	if dst.Type() == reflect.TypeFor[time.Duration]() {
-		var duration Duration
+		duration := Duration(dst.Int())
 		d.text(&duration, node, path)
 		dst.SetInt(int64(duration))
 		return
 	}
 	text, plain, ok := scalarText(node)
-	want := ""
+	read, want := reflect.New(dst.Type()).Elem(), ""
 	switch dst.Kind() {
 	case reflect.String:
 		if ok && plain && !isText(node) {
@@ -183,29 +214,60 @@ func (d *decoder) scalar(dst reflect.Value, node ast.Node, path string) {
 			return
 		}
 		want = "text"
-		dst.SetString(text)
+		read.SetString(text)
 	case reflect.Bool:
 		_, isBool := node.(*ast.BoolNode)
 		ok, want = ok && isBool, "true or false"
-		dst.SetBool(text == "true")
+		read.SetBool(text == "true")
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
 		n, err := strconv.ParseInt(text, 10, dst.Type().Bits())
 		ok, want = ok && plain && err == nil && decimal(text), "a whole number"+rangeHint(err, dst)
-		dst.SetInt(n)
+		read.SetInt(n)
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		n, err := strconv.ParseUint(text, 10, dst.Type().Bits())
 		ok, want = ok && plain && err == nil && decimal(text), "a whole number, zero or more"+rangeHint(err, dst)
-		dst.SetUint(n)
+		read.SetUint(n)
 	case reflect.Float32, reflect.Float64:
 		f, err := strconv.ParseFloat(text, dst.Type().Bits())
 		ok, want = ok && plain && err == nil && decimal(text), "a number"
-		dst.SetFloat(f)
+		read.SetFloat(f)
 	default:
 		panic(fmt.Sprintf("BUG: strictyaml cannot decode into %s", dst.Type()))
 	}
 	if !ok {
-		d.fail(node, path, "want "+want+", got "+describe(node))
+		d.fail(node, path, "want "+want+", got "+describe(node)+quotesHint(dst.Kind(), node))
+		return
 	}
+	dst.Set(read)
+}
+
+// quotesHint is for text that YAML takes for a mapping of one entry: "b: x" for
+// its colon, "{x}" for its braces.
+func quotesHint(want reflect.Kind, node ast.Node) string {
+	mapping, ok := node.(ast.MapNode)
+	if !ok || want != reflect.String {
+		return ""
+	}
+	iter := mapping.MapRange()
+	if !iter.Next() {
+		return ""
+	}
+	key, value := keyText(iter.Key()), iter.Value()
+	if iter.Next() {
+		return ""
+	}
+	text, plain, scalar := scalarText(value)
+	_, empty := value.(*ast.NullNode)
+	flow, isMapping := node.(*ast.MappingNode)
+	switch inBraces := isMapping && flow.IsFlowStyle; {
+	case inBraces && empty:
+		return fmt.Sprintf("; text in braces needs quotes: %q", shorten("{"+key+"}", maxQuotedRunes))
+	case inBraces:
+		return ""
+	case scalar && plain:
+		return fmt.Sprintf("; text with a colon needs quotes: %q", shorten(key+": "+text, maxQuotedRunes))
+	}
+	return "; text with a colon needs quotes"
 }
 
 // collectFields fills fields with the settable fields of a struct by key and
@@ -245,6 +307,11 @@ func scalarText(node ast.Node) (text string, plain, ok bool) {
 		return n.GetToken().Value, true, true
 	}
 	return "", false, false
+}
+
+// isLeaf says that nothing can lie below a value of that kind.
+func isLeaf(kind reflect.Kind) bool {
+	return kind != reflect.Struct && kind != reflect.Map && kind != reflect.Slice && kind != reflect.Pointer
 }
 
 func isText(node ast.Node) bool {

@@ -30,6 +30,8 @@ func FuzzDecode(f *testing.F) {
 		if err := Decode("f.yaml", data, &settings{}); err != nil {
 			check(err)
 		}
-		check(At("f.yaml", data, path, "m"))
+		if err := DecodeChecked("f.yaml", data, &settings{}, func(p *Problems) { p.Add(path, "m") }); err != nil {
+			check(err)
+		}
 	})
 }

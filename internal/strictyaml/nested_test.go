@@ -11,10 +11,9 @@ func TestProblemsFindKeysWithDots(t *testing.T) {
 	for path, want := range map[string]string{
 		"time.p99.9": "f:1:24: ", "time.p99": "f:1:13: ", "time.p99.5": "f:1:13: ", "p99.9[1]": "f:2:13: ", "a.p9": "f:4:7: ", "a.p9.x": "f:4:7: ",
 	} {
-		var problems, outer Problems
+		var problems Problems
 		problems.Add(path, "m")
-		outer.Append(problems)
-		if err := outer.In("f", data); err == nil || err.Error() != want+path+": m" {
+		if err := inDocument("f", data, &problems); err == nil || err.Error() != want+path+": m" {
 			t.Errorf("got %v, want %s%s", err, want, path)
 		}
 	}

@@ -6,19 +6,28 @@ import (
 	"testing"
 )
 
+// inDocument positions problems that were collected without a document.
+func inDocument(file string, data []byte, p *Problems) error {
+	root, err := parse(file, data)
+	if err != nil {
+		return err
+	}
+	return joinOrSingle(inOrder(p.positions(file, root)))
+}
+
 func TestProblems(t *testing.T) {
 	const document = "name: x\npartners:\n  - share: 2\n"
 	var p Problems
-	if err := errors.Join(p.Err(), p.In("f.yaml", []byte(document))); err != nil {
+	if err := errors.Join(p.Err(), inDocument("f.yaml", []byte(document), &p)); err != nil {
 		t.Errorf("no problems: got %v", err)
 	}
 	p.Add("partners[0].share", "want at most %d", 1)
-	if got, want := p.In("f.yaml", []byte(document)).Error(), "f.yaml:3:12: partners[0].share: want at most 1"; got != want {
+	if got, want := inDocument("f.yaml", []byte(document), &p).Error(), "f.yaml:3:12: partners[0].share: want at most 1"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	p.Add("name", "too short")
 	want := "f.yaml:1:7: name: too short\nf.yaml:3:12: partners[0].share: want at most 1"
-	if got := p.In("f.yaml", []byte(document)).Error(); got != want {
+	if got := inDocument("f.yaml", []byte(document), &p).Error(); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	if got, want := p.Err().Error(), "partners[0].share: want at most 1\nname: too short"; got != want {

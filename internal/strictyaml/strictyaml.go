@@ -12,6 +12,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"unicode/utf8"
 
@@ -53,7 +54,8 @@ func (e *Error) Error() string {
 
 // Decode reads the one document in data into out, a pointer to a struct or map.
 // Fields that the document leaves out keep the value they have, so a caller
-// sets its defaults first. After an error out is partly filled.
+// sets its defaults first; so do those that cannot be read. After an error out
+// is partly filled.
 //
 // Destinations: struct (key = `yaml:"name"` tag, else the lower-case field
 // name; "-" and unexported fields are skipped, ",inline" splices a struct),
@@ -64,24 +66,47 @@ func (e *Error) Error() string {
 // The error is an *Error, or several joined by errors.Join in document order.
 // The file name is used in messages only.
 func Decode(file string, data []byte, out any) error {
+	return DecodeChecked(file, data, out, func(*Problems) {})
+}
+
+// DecodeChecked reads as Decode does and has check look at the meaning of what
+// could be read into out, so that one look shows the mistakes of form and those
+// of meaning, together in document order. The Problems know what could not be
+// read, and check is not called where nothing could.
+func DecodeChecked(file string, data []byte, out any, check func(*Problems)) error {
 	root, err := parse(file, data)
 	if err != nil {
 		return err
 	}
 	d := decoder{file: file}
 	d.document(root, out)
-	return d.joined()
+	problems := newProblems(d.unread)
+	if !problems.Unread("") {
+		check(problems)
+	}
+	return d.joined(problems.positions(file, root))
 }
 
-// At returns an *Error positioned at a YAML path such as "$.partners[1].share",
-// for mistakes that only the meaning of a document shows. Where the path does not exist (a missing key),
-// the position is that of its nearest existing parent.
-func At(file string, data []byte, path, msg string) error {
-	root, err := parse(file, data)
-	if err != nil {
-		return &Error{File: file, Line: 1, Column: 1, Msg: msg}
+// Keys lists the keys of a document that is decoded into out, a struct or a
+// pointer to one, in order of declaration.
+func Keys(out any) []string {
+	v := reflect.New(reflect.Indirect(reflect.ValueOf(out)).Type()).Elem()
+	return collectFields(v, map[string]reflect.Value{}, nil)
+}
+
+// TopKeys lists the keys that a document has outside of all others, repeated
+// ones too; none if it is no mapping or not even YAML.
+func TopKeys(data []byte) []string {
+	root, err := parse("", data)
+	mapping, ok := root.(ast.MapNode)
+	if err != nil || !ok {
+		return nil
 	}
-	return errorAt(file, find(root, path), msg)
+	var keys []string
+	for iter := mapping.MapRange(); iter.Next(); {
+		keys = append(keys, keyText(iter.Key()))
+	}
+	return keys
 }
 
 // parse returns the body of the only document in data.

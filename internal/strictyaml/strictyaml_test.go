@@ -127,6 +127,11 @@ func TestDecodeErrors(t *testing.T) {
 		{"name: true\n", `1:7: name: want text, got true; put it in quotes: "true"`},
 		{"name: [a]\n", "1:7: name: want text, got a list"},
 		{"name: {a: b}\n", "1:7: name: want text, got a mapping"},
+		{"name: {a}\n", `1:7: name: want text, got a mapping; text in braces needs quotes: "{a}"`},
+		{"name:\n  b: p99 < 5ms\n", `2:3: name: want text, got a mapping; text with a colon needs quotes: "b: p99 < 5ms"`},
+		{"name:\n  b: \"p99\"\n", "2:3: name: want text, got a mapping; text with a colon needs quotes"},
+		{"name:\n  b: 1\n  c: 2\n", "2:3: name: want text, got a mapping"},
+		{"count:\n  b: 1\n", "2:3: count: want a whole number, got a mapping"},
 		{"rate_per_s: fast\n", `1:13: rate_per_s: want a number, got "fast"`},
 		{"rate_per_s: \"5\"\n", `1:13: rate_per_s: want a number, got "5"`},
 		{"rate_per_s: .inf\n", "1:13: rate_per_s: want a number, got .inf"},
@@ -217,7 +222,7 @@ func TestDecodePanicsOnCallersBug(t *testing.T) {
 	}
 }
 
-func TestAt(t *testing.T) {
+func TestPositions(t *testing.T) {
 	const document = `name: x
 arrivals:
   process: poisson
@@ -255,13 +260,11 @@ partners:
 		t.Run(test.path, func(t *testing.T) {
 			want := Error{File: "f.yaml", Line: test.line, Column: test.column, Msg: "m"}
 			var got *Error
-			if err := At("f.yaml", []byte(document), test.path, "m"); !errors.As(err, &got) || *got != want {
+			p := Problems{list: []problem{{test.path, "m"}}}
+			if err := inDocument("f.yaml", []byte(document), &p); !errors.As(err, &got) || *got != want {
 				t.Errorf("got %v, want %v", err, &want)
 			}
 		})
-	}
-	if got, want := At("f.yaml", []byte("a: ["), "$.a", "m").Error(), "f.yaml:1:1: m"; got != want {
-		t.Errorf("in a broken document: got %s, want %s", got, want)
 	}
 }
 

@@ -19,6 +19,9 @@ func Unknown(what, word string, allowed []string) string {
 	return msg
 }
 
+// IsNear reports whether word is most likely a misspelling of an allowed one.
+func IsNear(word string, allowed []string) bool { return nearest(word, allowed) != "" }
+
 // nearest returns the allowed word that word is most likely a misspelling of,
 // "" if none is near.
 func nearest(word string, allowed []string) string {
