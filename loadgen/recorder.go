@@ -8,6 +8,10 @@ import (
 	"github.com/postbench/postbench/loadgen/transport"
 )
 
+// WrongBody counts, in Outcome.Responses, answers with a status of success whose
+// body the partner does not take for it.
+const WrongBody = transport.Class("2xx, body not taken for success")
+
 // maxStatus bounds the HTTP status codes that are counted one by one.
 const maxStatus = 600
 
@@ -154,6 +158,10 @@ func (s *shard) count(o *observation) {
 	s.attempts.count(o.outcome)
 	if o.err != nil {
 		s.classes[transport.ClassOf(o.err)]++
+		return
+	}
+	if o.outcome == intent.Refused && o.reply.Status >= 200 && o.reply.Status <= 299 {
+		s.classes[WrongBody]++
 		return
 	}
 	s.statuses[min(max(o.reply.Status, 0), maxStatus)]++

@@ -42,6 +42,13 @@ func TestInvalid(t *testing.T) {
 			}
 			fill(o.Latencies.LagGenerator, 50, 2*time.Millisecond)
 		}, reason: "the generator was late"},
+		"lag beside slow acks and an unacked p99": {spoil: func(o *Outcome) {
+			o.Latencies.Response.Reset()
+			fill(o.Latencies.Response, 98, 100*time.Millisecond)
+			o.Latencies.Response.RecordCensored()
+			o.Latencies.Response.RecordCensored()
+			fill(o.Latencies.LagGenerator, 50, 4900*time.Microsecond)
+		}},
 		"1 % made ready late":   {spoil: func(o *Outcome) { o.ReadyLate = 1 }},
 		"2 % made ready late":   {spoil: func(o *Outcome) { o.ReadyLate = 2 }, reason: "only 98.0 % of the intents were made ready in time, want 99 %"},
 		"a short pause":         {spoil: func(o *Outcome) { o.MaxPause = 250 * time.Millisecond }},

@@ -192,7 +192,7 @@ func (p Profile) Describe() string {
 	}
 	b.WriteString("Stages, for the variants that have them:\n")
 	for _, s := range p.Stages {
-		fmt.Fprintf(&b, "  %-10s %s; %d at once, %d more wait\n", s.Name, s.Time, s.Workers, s.Queue)
+		fmt.Fprintf(&b, "  %-10s %s; %d at once, %d more wait\n", s.Name, s.Time, s.Workers, s.Waiting())
 	}
 	return b.String()
 }

@@ -22,7 +22,7 @@ func (p Partner) Dialect(partner string, secret []byte) (d postback.Dialect, ok 
 	return postback.Dialect{
 		Partner: partner, Target: p.Template,
 		Auth: postback.AuthScheme(p.Auth.Scheme), AuthParam: p.Auth.Param, Digest: p.Auth.Digest, Secret: secret,
-		Events: p.Events, OK: p.Answers.OK, Duplicate: p.Answers.Duplicate,
+		Events: p.Events, OK: p.Answers.OK, Duplicate: p.Answers.Duplicate, Success: p.Success.Bodies,
 	}, true
 }
 

@@ -41,6 +41,9 @@ func (p Partner) checkConnections(problems *strictyaml.Problems) {
 	if p.TLS.Version == TLS12 && p.Transport == TransportGRPC {
 		problems.Add("tls.version", "gRPC is spoken over TLS %s or without TLS: write %q or %q", TLS13, TLS13, TLSNone)
 	}
+	if !p.KeepAlive && (p.Transport == TransportHTTP2 || p.Transport == TransportGRPC) {
+		problems.Add("keep_alive", "%s shares connections between postbacks: leave this out, or use transport %s", p.Transport, TransportHTTP1)
+	}
 	if time.Duration(p.DNSTTL) > MaxDNSTTL {
 		problems.Add("dns_ttl", "want at most %s, got %s", strictyaml.Duration(MaxDNSTTL), p.DNSTTL)
 	}

@@ -92,7 +92,7 @@ func TestRegions(t *testing.T) {
 			t.Errorf("%q: %v %v, want %v", region, got, ok, want)
 		}
 	}
-	if got := post.RegionNames(); !slices.Equal(got, []string{"cis", "default", "us"}) || post.UplinkNetwork.Name != "edge-uplink" {
+	if got := post.RegionNames(); !slices.Equal(got, []string{"cis", "default", "eu", "us"}) || post.UplinkNetwork.Name != "edge-uplink" {
 		t.Errorf("regions %q, uplink %q", got, post.UplinkNetwork.Name)
 	}
 }

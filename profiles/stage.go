@@ -1,6 +1,7 @@
 package profiles
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -12,17 +13,22 @@ import (
 const (
 	MaxStageWorkers = 8_192
 	MaxStageQueue   = 65_536
+	// DefaultStageQueue is the queue of a stage that names none.
+	DefaultStageQueue = 1_024
 )
 
 // Stage is a queueing resource that a request passes in the server: Workers
-// serve one request each at a time, Queue more wait in order of arrival, and
-// the next one is refused.
+// serve one request each at a time, Queue more wait in order of arrival (0:
+// DefaultStageQueue), and the next one is answered 503.
 type Stage struct {
 	Name           string // one of StageNames
 	Workers, Queue int
 	// Time is how long a worker serves one request.
 	Time Percentiles
 }
+
+// Waiting is how many may wait.
+func (s Stage) Waiting() int { return cmp.Or(s.Queue, DefaultStageQueue) }
 
 // Dist returns the distribution of Time. Errors wrap dist.ErrPoints and cannot
 // occur after loading.

@@ -262,12 +262,15 @@ func capsSection(v *Variant) string {
 		{"  traffic overshoot", "", pct(c.TrafficOvershootMaxPct), pct(c.TrafficOvershootMeanPct), ""},
 		{"  undershoot", "", "", "", countText(c.Undershoot)},
 	}
-	note := fmt.Sprintf("%d caps judged (offers, each cap window of theirs)", c.Offers)
+	note := fmt.Sprintf("%d caps judged (one for each offer and cap window)", c.Offers)
 	if len(countedRounds(v.Rounds)) > 1 {
-		note = fmt.Sprintf("up to %d caps judged a round (offers, each cap window of theirs)", c.Offers)
+		note = fmt.Sprintf("up to %d caps judged a round (one for each offer and cap window)", c.Offers)
 	}
-	if c.TrafficOvershootMeanPct == nil {
+	switch {
+	case c.TrafficOvershootMeanPct == nil && c.RouterPollUs == 0:
 		return grid(rows, 1, 0) + wrap(note+"; no router watched the caps", indent, indent)
+	case c.TrafficOvershootMeanPct == nil:
+		return grid(rows, 1, 0) + wrap(note+"; none was reached while the router watched", indent, indent)
 	}
 	note += "; the router polled every " + duration(c.RouterPollUs)
 	if c.VisibleP95Us != nil {

@@ -226,7 +226,7 @@ func TestCapsWithoutRouter(t *testing.T) {
 	v := run("m", 1, 4000, 0, 7)
 	v.Caps.TrafficOvershootMeanPct, v.Caps.TrafficOvershootMaxPct, v.Caps.RouterPollUs = nil, nil, 0
 	text := capsSection(&v)
-	if !strings.Contains(text, "2 caps judged (offers, each cap window of theirs); no router watched the caps\n") || strings.Contains(text, "polled") {
+	if !strings.Contains(text, "2 caps judged (one for each offer and cap window); no router watched the caps\n") || strings.Contains(text, "polled") {
 		t.Errorf("got:\n%s", text)
 	}
 }

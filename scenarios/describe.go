@@ -140,9 +140,9 @@ func (s Scenario) describeMix(b *strings.Builder) {
 		{m.Leads, "leads, which pay nothing"},
 		{m.Duplicates, fmt.Sprintf("sent a second time, %s later on average: one row may count", m.DuplicateAfter)},
 		{m.UnknownClicks, "clicks that the server was never told of: recorded as unattributed"},
-		{m.BadSignatures, "altered after signing: to be rejected"},
+		{m.BadSignatures * s.shareOf(profiles.Partner.Authenticates), "altered after signing, of those who sign: to be rejected"},
 		{m.Malformed, "malformed: to be rejected"},
-		{m.UnknownPartner, "sent under the name of an unknown partner: to be rejected"},
+		{m.UnknownPartner * s.shareOf(func(p profiles.Partner) bool { return !anonymous(p) }), "sent under the name of an unknown partner: to be rejected"},
 		{m.Late, "after the attribution window of their click: recorded as late"},
 	}
 	for _, c := range m.Chains {

@@ -56,17 +56,22 @@ func anonymous(habits profiles.Partner) bool { return habits.Template == profile
 // only as unattributed.
 func (s Scenario) illegitimate() float64 {
 	m := s.Mix
-	share := m.UnknownClicks + m.Malformed
+	share := m.UnknownClicks + m.Malformed + m.BadSignatures*s.shareOf(profiles.Partner.Authenticates) +
+		m.UnknownPartner*s.shareOf(func(p profiles.Partner) bool { return !anonymous(p) })
 	for _, p := range s.Partners {
-		if p.Habits.Authenticates() {
-			share += p.Share * m.BadSignatures
-		}
-		if !anonymous(p.Habits) {
-			share += p.Share * m.UnknownPartner
-		}
 		share += p.Share * p.Habits.UnexpandedMacros
 	}
 	return min(1, share)
+}
+
+// shareOf is the share of the partners with such habits.
+func (s Scenario) shareOf(habit func(profiles.Partner) bool) (share float64) {
+	for _, p := range s.Partners {
+		if habit(p.Habits) {
+			share += p.Share
+		}
+	}
+	return share
 }
 
 // paying is the share of a group's intents that pay, caps aside.

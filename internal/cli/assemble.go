@@ -196,8 +196,8 @@ func capsOf(sheet *audit.Sheet, routed bool, pollNs int64) *reports.Caps {
 			caps.BilledOvershootMax, caps.BilledOvershootMaxPct = billed, pct
 		}
 		undershoot += w.Undershoot()
-		if w.Unwatched {
-			continue // nothing is known of its traffic
+		if w.Unwatched || !w.Reached() {
+			continue // nothing is known of its traffic, or nobody had to stop it
 		}
 		watched++
 		traffic := percentOf(w.TrafficOvershoot(), w.Cap)

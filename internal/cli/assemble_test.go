@@ -32,8 +32,9 @@ func TestCapsOf(t *testing.T) {
 		"no ledger":        {nil, true, "none"},
 		"no capped offers": {&audit.Sheet{}, true, "none"},
 		"no router":        {sheet, false, "offers 2 billed 10 max 10 (10 %)"},
-		"a router":         {sheet, true, "offers 2 billed 10 max 10 (10 %) under 3 traffic mean 7.5 max 15 visible 20000"},
-		"a later window":   {windows, true, "offers 3 billed 12 max 2 (20 %) under 3 traffic mean 7.5 max 15 visible 20000"},
+		"a router":         {sheet, true, "offers 2 billed 10 max 10 (10 %) under 3 traffic mean 15 max 15 visible 20000"},
+		"a later window":   {windows, true, "offers 3 billed 12 max 2 (20 %) under 3 traffic mean 15 max 15 visible 20000"},
+		"none reached":     {&audit.Sheet{Caps: sheet.Caps[1:]}, true, "offers 1 billed 0 max 0 (0 %) under 3"},
 		"nothing watched":  {&audit.Sheet{Caps: []audit.CapWindow{later}}, true, "offers 1 billed 2 max 2 (20 %) under 0"},
 	} {
 		if got := capsText(capsOf(c.sheet, c.routed, 20e6)); got != c.want {

@@ -67,14 +67,28 @@ func auditRun(ctx context.Context, dir, ledger, columnText string, secure connec
 		return err
 	}
 	m.apply(&result, sheet)
+	if err := expectAgain(&result); err != nil {
+		return err
+	}
 	if err := reports.WriteFile(filepath.Join(dir, resultFile), result); err != nil {
 		return err
 	}
 	fmt.Fprint(stdout, reports.Summary(result.Variants[0]))
+	printExpectations(stdout, result.Expectations)
 	if !result.Variants[0].Validity.Valid() {
 		return untrusted(&result.Variants[0])
 	}
-	return nil
+	return failed(result.Expectations)
+}
+
+// expectAgain holds the run's expectations against what is known now.
+func expectAgain(result *reports.Result) (err error) {
+	var texts []string
+	for _, e := range result.Expectations {
+		texts = append(texts, e.Text)
+	}
+	result.Expectations, err = expectations(texts, result.Variants)
+	return err
 }
 
 // columnsOf reads --columns, which only a CSV ledger has.
@@ -124,7 +138,8 @@ func (m *manifest) apply(result *reports.Result, sheet *audit.Sheet) {
 	for _, imbalance := range imbalances(sheet, m.Attempts, m.AckedAttempts, v.Ledger.Intents) {
 		reasons = append(reasons, "books do not balance: "+imbalance)
 	}
-	v.Ledger.Balanced, v.Validity = len(reasons) == len(m.Invalid), validityOf(reasons)
+	v.Ledger.Balanced = len(reasons) == len(m.Invalid)
+	v.Validity = validityOf(append(reasons, chainsWithoutEvent(sheet)...))
 	v.Latency.Delivery = reports.NewLatency(sheet.Delivery)
 	v.Latency.Recorded = reports.Latency{}
 	if sheet.Recorded != nil {
@@ -134,6 +149,7 @@ func (m *manifest) apply(result *reports.Result, sheet *audit.Sheet) {
 	for i := range v.Partners {
 		v.Partners[i].Ledger.Fates = fatesOf(&sheet.Partners[i].Fates)
 		v.Partners[i].Drops = dropsOf(&sheet.Partners[i])
+		v.Partners[i].Money, _ = moneyOf(sheet.Partners[i].Money)
 	}
 	round := v.Rounds[0]
 	// Not merged as runs are: the phases' histograms are not in the document.

@@ -321,9 +321,7 @@ func (c *comparison) print(result reports.Result) error {
 	fmt.Fprint(c.stdout, reports.Table(result.Variants))
 	fmt.Fprintln(c.stdout)
 	fmt.Fprint(c.stdout, reports.WrapSentence(result.Comparison...))
-	if len(result.Expectations) > 0 {
-		fmt.Fprint(c.stdout, "\n"+reports.Expectations(result.Expectations))
-	}
+	printExpectations(c.stdout, result.Expectations)
 	fmt.Fprintf(c.stdout, "\n%s\n", c.plan.provenance(&result))
 	if result.Interrupted {
 		fmt.Fprintln(c.stdout, "interrupted: what was not complete by then is left out")

@@ -1,17 +1,20 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"math"
+	"strings"
 
 	"github.com/postbench/postbench/internal/expect"
 	"github.com/postbench/postbench/reports"
 )
 
-// expectations holds what the scenario expects against each variant.
-func (p *plan) expectations(variants []reports.Variant) ([]reports.Expectation, error) {
+// expectations holds what is expected against each variant.
+func expectations(texts []string, variants []reports.Variant) ([]reports.Expectation, error) {
 	var list []reports.Expectation
-	for _, text := range p.scenario.Expect {
+	for _, text := range texts {
 		e, err := expect.Parse(text)
 		if err != nil {
 			return nil, err
@@ -28,16 +31,44 @@ func (p *plan) expectations(variants []reports.Variant) ([]reports.Expectation, 
 	return list, nil
 }
 
-// failed is the first expectation that did not hold, as the error that ends the
+// printExpectations sets them off from what comes before.
+func printExpectations(stdout io.Writer, list []reports.Expectation) {
+	if len(list) > 0 {
+		fmt.Fprint(stdout, "\n"+reports.Expectations(list))
+	}
+}
+
+// failed names the expectations that did not hold, as the error that ends the
 // command; nil if all hold.
 func failed(list []reports.Expectation) error {
+	var missed []string
 	for _, e := range list {
-		if !e.Holds {
-			return &exitError{code: exitFailed, err: fmt.Errorf("variant %s: expected %s, observed %s", e.Variant, e.Text, e.Observed)}
+		if e.Holds {
+			continue
 		}
+		text := fmt.Sprintf("expected %s, observed %s", e.Text, e.Observed)
+		if e.Variant != ownTarget {
+			text = e.Variant + ": " + text
+		}
+		missed = append(missed, text)
 	}
-	return nil
+	if len(missed) == 0 {
+		return nil
+	}
+	return &exitError{code: exitFailed, err: errors.New(strings.Join(missed, "; "))}
 }
+
+// cutShort is the end of an interrupted run that had something to prove: what
+// holds of its beginning says nothing of its end.
+func cutShort(result *reports.Result) error {
+	if !result.Interrupted || len(result.Expectations) == 0 {
+		return nil
+	}
+	return &exitError{code: exitInconclusive, err: errors.New("interrupted before the end: what must hold was not put to the test")}
+}
+
+// ownTarget is what a result calls a server of the user's own.
+const ownTarget = "target"
 
 // observed looks the metric up; false when it is not known.
 func observed(v *reports.Variant, e *expect.Expectation) (float64, bool) {
@@ -59,7 +90,13 @@ func observed(v *reports.Variant, e *expect.Expectation) (float64, bool) {
 	case "recorded_p99":
 		return percentileNs(&v.Latency.Recorded, v.Latency.Recorded.P99Us)
 	case "discrepancy":
-		return discrepancy(l.Money)
+		return worstShare(l.Money, func(m *reports.Money) int64 {
+			return max(m.MissingMicros-m.SurplusMicros, m.SurplusMicros-m.MissingMicros)
+		})
+	case "missing":
+		return worstShare(l.Money, func(m *reports.Money) int64 { return m.MissingMicros })
+	case "surplus":
+		return worstShare(l.Money, func(m *reports.Money) int64 { return m.SurplusMicros })
 	case "double_counted":
 		return countOf(l.DoubleCounted)
 	case "wrong_verdict":
@@ -130,13 +167,13 @@ func shareOf(pct *float64) (float64, bool) {
 	return *pct / 100, true
 }
 
-// discrepancy is missing and surplus money, of what the partners claim: the
-// worst currency's, because amounts of different ones cannot be added.
-func discrepancy(money []reports.Money) (float64, bool) {
+// worstShare is a part of the money of what the partners claim: the worst
+// currency's, because amounts of different ones cannot be added.
+func worstShare(money []reports.Money, part func(*reports.Money) int64) (float64, bool) {
 	worst, known := 0.0, false
-	for _, m := range money {
-		if m.PartnerMicros > 0 {
-			worst, known = max(worst, float64(m.MissingMicros+m.SurplusMicros)/float64(m.PartnerMicros)), true
+	for i := range money {
+		if m := &money[i]; m.PartnerMicros > 0 {
+			worst, known = max(worst, float64(part(m))/float64(m.PartnerMicros)), true
 		}
 	}
 	return worst, known

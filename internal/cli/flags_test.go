@@ -163,10 +163,10 @@ func TestClockOf(t *testing.T) {
 
 func TestProgressText(t *testing.T) {
 	for want, p := range map[string]loadgen.Progress{
-		"0/s  p99 so far -  failed attempts 0  10s left":         {P99Ns: -1},
-		"50/s  p99 so far 1.23ms  failed attempts 1  8s left":    {Elapsed: 2 * time.Second, Intents: 100, Acked: 99, Failed: 1, P99Ns: 1_234_567},
-		"120/s  p99 so far unacked  failed attempts 7  0s left":  {Elapsed: 12 * time.Second, Intents: 1200, Acked: 3, Failed: 7, P99Ns: -1},
-		"100/s  p99 so far 123.46ms  failed attempts 0  5s left": {Elapsed: 5 * time.Second, Intents: 500, Acked: 1, P99Ns: 123_456_789},
+		"0/s  p99 so far -  failed attempts 0  10s left":                                                 {P99Ns: -1},
+		"50/s  p99 so far 1.23ms  failed attempts 1  8s left":                                            {Elapsed: 2 * time.Second, Intents: 100, Acked: 99, Failed: 1, P99Ns: 1_234_567},
+		"120/s  p99 so far unacked  failed attempts 7  everything sent, waiting for answers and retries": {Elapsed: 12 * time.Second, Intents: 1200, Acked: 3, Failed: 7, P99Ns: -1},
+		"100/s  p99 so far 123.46ms  failed attempts 0  5s left":                                         {Elapsed: 5 * time.Second, Intents: 500, Acked: 1, P99Ns: 123_456_789},
 	} {
 		if got := progressText(p, 10*time.Second); got != want {
 			t.Errorf("%q, want %q", got, want)

@@ -47,7 +47,7 @@ func saveManifest(dir string, p *plan, m *measurement) error {
 	spec.RunNumber, spec.Clicks = m.runNumber, nil
 	record := manifest{
 		Schema: manifestSchema, Spec: spec, ClicksFile: p.clicks.path, ClicksSHA256: p.clicks.sha256, Carries: p.carries(),
-		StartUnixNs: m.outcome.Start.UnixNano(), WarmupNs: int64(p.warmup), MaxAttemptNs: int64(p.patience),
+		StartUnixNs: m.outcome.Start.UnixNano(), WarmupNs: int64(p.warmup), MaxAttemptNs: int64(p.afterthought()),
 		ClockKnown: m.clock.known, ClockAddNs: m.clock.offset.AddNs, Attempts: m.outcome.Attempts.Total, AckedAttempts: m.outcome.Attempts.Acked, Invalid: m.doubts.lasting(),
 	}
 	if m.caps != nil {

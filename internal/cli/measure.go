@@ -56,7 +56,7 @@ type measurement struct {
 	doubts     doubts
 	acked      int64         // intents of which an attempt was acked
 	lastDue    time.Duration // due time of the last intent that was released
-	lastAck    time.Duration // end of the latest first ack
+	lastAck    time.Duration // latest ack of an intent that needed one attempt
 	inMemory   bool          // the server's data lay on a file system in memory
 	settled    int64         // rows that came after the ledger had settled
 	caps       *loadgen.CapObservation
@@ -73,14 +73,27 @@ type measurement struct {
 }
 
 // hints points at what is more likely a mistake than a finding.
-func (m *measurement) hints() string {
+func (m *measurement) hints(grace time.Duration) string {
+	text := ""
+	if n := m.stillTrying(); n > 0 && !m.outcome.Interrupted {
+		text = noteStillTrying(n, grace)
+	}
 	switch {
 	case m.acked == 0 && m.outcome.Intents > 0:
-		return noteNothingAcked(int64(m.outcome.Intents))
+		text += noteNothingAcked(int64(m.outcome.Intents))
 	case m.sheet != nil && m.sheet.Fates.Recorded > 0 && m.sheet.Verdicts[intent.Unattributed] == m.sheet.Fates.Recorded:
-		return noteUnattributed()
+		text += noteUnattributed()
 	}
-	return ""
+	return text
+}
+
+// stillTrying is how many postbacks the end of the run kept from being tried
+// again.
+func (m *measurement) stillTrying() (n int64) {
+	for i := range m.partners {
+		n += m.partners[i].Drops[intent.RunEnded]
+	}
+	return n
 }
 
 // clockState says whether the ledger's times can be held against ours.
@@ -277,7 +290,9 @@ func (p *plan) play(ctx context.Context, round uint32, generator *intent.Generat
 		m.lastDue = max(m.lastDue, time.Duration(cells[i].DueNs))
 		if cells[i].Acked > 0 {
 			m.acked++
-			m.lastAck = max(m.lastAck, time.Duration(cells[i].AckNs))
+			if cells[i].Attempts == 1 { // a retry may come an hour later, by the partner's schedule
+				m.lastAck = max(m.lastAck, time.Duration(cells[i].AckNs))
+			}
 		}
 	}
 	return nil
@@ -348,9 +363,7 @@ func (p *plan) judge(ctx context.Context, generator *intent.Generator, cells []a
 		return
 	}
 	m.sheet, m.settled = drained.Judge.Sheet(), drained.RowsAfterSettle
-	if n := m.sheet.ChainRowsWithoutEvent; n > 0 {
-		m.doubts.ledger = append(m.doubts.ledger, fmt.Sprintf("%d rows of conversions that changed their status do not say which event they record: give --columns event=…, or a scenario without chains", n))
-	}
+	m.doubts.ledger = append(m.doubts.ledger, chainsWithoutEvent(m.sheet)...)
 	m.partners = m.sheet.Partners
 	m.doubts.imbalance(imbalances(m.sheet, m.outcome.Attempts.Total, m.outcome.Attempts.Acked, int64(m.outcome.Intents)))
 }
@@ -375,6 +388,15 @@ func (p *plan) drain(ctx context.Context, ledger loadgen.Ledger, config audit.Co
 	return loadgen.Drain{Max: set.drainMax}.Judge(context.WithoutCancel(ctx), ledger, config)
 }
 
+// chainsWithoutEvent doubts a ledger that cannot be told apart by events.
+func chainsWithoutEvent(sheet *audit.Sheet) []string {
+	if sheet.ChainRowsWithoutEvent == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("%d rows of conversions that changed their status do not say which event they record: give --columns event=…, or a scenario without chains",
+		sheet.ChainRowsWithoutEvent)}
+}
+
 // imbalances holds the judge's books against the loop's.
 func imbalances(sheet *audit.Sheet, attempts, acked, intents int64) []string {
 	list := slices.Clone(sheet.Imbalances)
@@ -393,7 +415,7 @@ func imbalances(sheet *audit.Sheet, attempts, acked, intents int64) []string {
 func (p *plan) auditConfig(generator *intent.Generator, cells []audit.Cell, m *measurement) audit.Config {
 	config := audit.Config{
 		Intents: generator, Cells: cells, Carries: p.carries(), StartUnixNs: m.outcome.Start.UnixNano(),
-		WarmupNs: int64(p.warmup), ClockKnown: m.clock.known, ClockOffsetNs: m.clock.offset.AddNs, MaxAttemptNs: int64(p.patience),
+		WarmupNs: int64(p.warmup), ClockKnown: m.clock.known, ClockOffsetNs: m.clock.offset.AddNs, MaxAttemptNs: int64(p.afterthought()),
 	}
 	if m.caps != nil {
 		config.ClosedSeenNs, config.Closings = m.caps.ClosedSeenNs, m.caps.Closings

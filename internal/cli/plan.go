@@ -6,6 +6,7 @@ import (
 
 	"github.com/postbench/postbench/internal/intent"
 	"github.com/postbench/postbench/internal/postback"
+	"github.com/postbench/postbench/internal/strictyaml"
 	"github.com/postbench/postbench/loadgen/audit"
 	"github.com/postbench/postbench/loadgen/schedule"
 	"github.com/postbench/postbench/profiles"
@@ -25,7 +26,6 @@ type plan struct {
 	speed     float64
 	atRate    bool          // the replayed requests carry no times of their own
 	grace     time.Duration // how long after the last due time partners go on trying
-	patience  time.Duration // how long after its due time a postback may still be under way
 	notes     []string      // what the user should know before the run
 }
 
@@ -48,9 +48,8 @@ func newPlan(t *traffic, own *ownTemplate, now time.Time) (*plan, error) {
 	if err := p.setTemplates(own); err != nil {
 		return nil, err
 	}
-	p.patience = p.longestPatience() + tailGrace
 	if p.grace = time.Duration(scenario.Grace); p.grace == 0 {
-		p.grace = p.patience
+		p.grace = p.patience() + tailGrace
 	}
 	if t.clicks != "" {
 		if p.clicks, err = readClicks(t.clicks, p.spec.Offers); err != nil {
@@ -63,6 +62,9 @@ func newPlan(t *traffic, own *ownTemplate, now time.Time) (*plan, error) {
 
 // check makes sure that a number of rounds can be played.
 func (p *plan) check(rounds uint32) error {
+	if err := p.checkRegions(); err != nil {
+		return err
+	}
 	if err := p.tellable(); err != nil {
 		return err
 	}
@@ -84,6 +86,18 @@ func (p *plan) check(rounds uint32) error {
 	return nil
 }
 
+// checkRegions refuses partners in regions that the profile has no networks for:
+// those of its default region would make it another run than the one asked for.
+func (p *plan) checkRegions() error {
+	for i := range p.scenario.Partners {
+		region := p.scenario.Partners[i].Region
+		if _, known := p.profile.Paths[region]; region != "" && len(p.profile.Paths) > 0 && !known {
+			return fmt.Errorf("partner %s: profile %s: %s", p.scenario.Partners[i].Name, p.profile.Name, strictyaml.Unknown("region", region, p.profile.RegionNames()))
+		}
+	}
+	return nil
+}
+
 // setTemplates finds out what each partner sends.
 func (p *plan) setTemplates(own *ownTemplate) error {
 	secrets, err := p.generator(0)
@@ -97,6 +111,9 @@ func (p *plan) setTemplates(own *ownTemplate) error {
 			return err
 		}
 		p.templates = append(p.templates, template)
+		if own.describesPostback() && len(p.spec.Mix.Chains) > 0 && !template.Has("event") {
+			return fmt.Errorf("scenario %s has conversions that change their status: --url needs {event}, else nobody could tell their steps apart", p.scenario.Name)
+		}
 		if own.describesPostback() { // then the user's template decides, not the partner's habits
 			spec := &p.spec.Partners[i]
 			spec.Unauthenticated, spec.Anonymous, spec.Unexpanded = true, true, 0
@@ -106,9 +123,20 @@ func (p *plan) setTemplates(own *ownTemplate) error {
 	return nil
 }
 
-// longestPatience is how long after its due time a partner may still be at work
-// on a postback, of the most patient partner.
-func (p *plan) longestPatience() time.Duration {
+// afterthought is how long after the end of an attempt without an ack a server
+// may still be at work on it: its partner's timeout says nothing about that, but
+// nothing of ours works longer than the longest of them.
+func (p *plan) afterthought() time.Duration {
+	longest := time.Duration(0)
+	for i := range p.scenario.Partners {
+		longest = max(longest, time.Duration(p.scenario.Partners[i].Habits.Timeout))
+	}
+	return longest + tailGrace
+}
+
+// patience is how long after its due time a partner may still be at work on a
+// postback, of the most patient partner.
+func (p *plan) patience() time.Duration {
 	longest := time.Duration(0)
 	for i := range p.scenario.Partners {
 		habits := &p.scenario.Partners[i].Habits

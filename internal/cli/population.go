@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postbench/postbench/internal/intent"
+	"github.com/postbench/postbench/internal/postback"
 )
 
 // populationCommands are clicks, offers and keys: what a server must know
@@ -50,6 +52,9 @@ keeps the contract reads those. Secrets are made from --seed.`,
 			dialects, err := p.dialects()
 			if err != nil {
 				return err
+			}
+			for i := range dialects {
+				dialects[i].OK, dialects[i].Duplicate = cmp.Or(dialects[i].OK, postback.DefaultOK), cmp.Or(dialects[i].Duplicate, postback.DefaultDuplicate)
 			}
 			encoder := json.NewEncoder(command.OutOrStdout())
 			encoder.SetEscapeHTML(false) // targets hold "&"

@@ -94,8 +94,11 @@ func progressText(p loadgen.Progress, total time.Duration) string {
 	if s := min(p.Elapsed, total).Seconds(); s > 0 { // behind the end nothing is due any more
 		rate = float64(p.Intents) / s
 	}
-	left := max(0, total-p.Elapsed).Round(time.Second)
-	return fmt.Sprintf("%.0f/s  p99 so far %s  failed attempts %d  %v left", rate, p99, p.Failed, left)
+	left := "everything sent, waiting for answers and retries"
+	if p.Elapsed < total {
+		left = fmt.Sprintf("%v left", (total - p.Elapsed).Round(time.Second))
+	}
+	return fmt.Sprintf("%.0f/s  p99 so far %s  failed attempts %d  %s", rate, p99, p.Failed, left)
 }
 
 func isTerminal(w io.Writer) bool {

@@ -60,7 +60,7 @@ func (p *plan) serverExtras(c *refserver.Composition) (serverExtras, error) {
 		return extras, err
 	}
 	for _, s := range p.profile.Stages {
-		extras.Costs = append(extras.Costs, cost.Spec{Stage: s.Name, Workers: s.Workers, Queue: s.Queue, Points: s.Time.Points()})
+		extras.Costs = append(extras.Costs, cost.Spec{Stage: s.Name, Workers: s.Workers, Queue: s.Waiting(), Points: s.Time.Points()})
 	}
 	if p.profile.Uplink != "" && c.Uplink != refserver.None {
 		uplink := p.profile.UplinkNetwork.Spec()

@@ -91,6 +91,9 @@ func run(ctx context.Context, f *runFlags, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if p.scenario.Grace == 0 && p.grace > longWait {
+		p.notes = append(p.notes, notePatience(p.grace))
+	}
 	for _, note := range p.notes {
 		fmt.Fprint(stderr, note)
 	}
@@ -108,7 +111,7 @@ func run(ctx context.Context, f *runFlags, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	m.variant, m.counted = "target", true
+	m.variant, m.counted = ownTarget, true
 	if composition != nil {
 		m.variant = composition.Name
 	}
@@ -118,24 +121,25 @@ func run(ctx context.Context, f *runFlags, stdout, stderr io.Writer) error {
 	}
 	result.Interrupted = ctx.Err() != nil
 	fmt.Fprint(stdout, reports.Summary(result.Variants[0]))
-	if len(result.Expectations) > 0 {
-		fmt.Fprint(stdout, "\n"+reports.Expectations(result.Expectations))
-	}
+	printExpectations(stdout, result.Expectations)
 	if result.Interrupted {
 		fmt.Fprint(stdout, noteCutShort(m.outcome.Duration))
 	}
 	if err := dir.keep(p, m, result); err != nil {
 		return &exitError{code: exitInvalid, err: err}
 	}
-	fmt.Fprint(stderr, m.hints())
+	fmt.Fprint(stderr, m.hints(p.grace))
 	if dir.own && m.sheet == nil && p.replay == nil {
 		fmt.Fprint(stderr, noteAuditLater(dir.path))
 	}
 	if !result.Variants[0].Validity.Valid() {
 		return untrusted(&result.Variants[0])
 	}
-	return failed(result.Expectations)
+	return cmp.Or(failed(result.Expectations), cutShort(&result))
 }
+
+// longWait is how long a run may outlast its schedule without a word before.
+const longWait = time.Minute
 
 // prepare checks all input and changes nothing. The composition is nil for a
 // server of the user's own, the target for a variant.
@@ -161,6 +165,12 @@ func (f *runFlags) prepare() (*plan, *target, *refserver.Composition, error) {
 			err = cmp.Or(f.settings.disturb.fits(&c), p.servable(&c))
 		}
 		return p, nil, &c, err
+	}
+	if len(p.profile.Stages) > 0 || p.profile.TLS {
+		p.notes = append(p.notes, noteOnlyNetworks(p.profile.Name))
+	}
+	if p.scenario.ServerSlow != nil {
+		p.notes = append(p.notes, noteNotSlowed(p.scenario.Name))
 	}
 	to, err := f.target()
 	return p, to, nil, err

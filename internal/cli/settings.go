@@ -63,7 +63,7 @@ func (p *plan) result(runs []reports.Variant, set *settings) (reports.Result, er
 		result.Variants = append(result.Variants, merged)
 	}
 	var err error
-	if result.Expectations, err = p.expectations(result.Variants); err != nil {
+	if result.Expectations, err = expectations(p.scenario.Expect, result.Variants); err != nil {
 		return result, err
 	}
 	return result, nil

@@ -105,7 +105,7 @@ func TestDoubts(t *testing.T) {
 }
 
 func TestNotes(t *testing.T) {
-	golden(t, "notes.txt", noteCapsUnread(12)+noteUnsettled()+noteInterrupted()+noteAuditLater("run1")+noteSkippedLines(3, "access.log")+
+	golden(t, "notes.txt", noteCapsUnread(12)+noteUnsettled()+noteInterrupted()+noteAuditLater("run1")+noteStillTrying(7, 20*time.Second)+notePatience(90*time.Minute)+noteOnlyNetworks("post")+noteNotSlowed("partner-retry-storm")+noteSkippedLines(3, "access.log")+
 		noteRounds(6, 3500*time.Millisecond, "mixed", 2)+noteRound(1, 6, "monolith[caps=atomic]", "p50 1.00ms   p99 2.00ms   lost 0")+
 		noteCutShort(1_234_567_890))
 }

@@ -73,7 +73,7 @@ func (w *ways) dial(partner int) func(ctx context.Context, network, address stri
 }
 
 // resolve is a partner's DNS cache; nil without a path.
-func (w *ways) resolve(partner int, ttl time.Duration) func(ctx context.Context) error {
+func (w *ways) resolve(partner int, ttl time.Duration) func(ctx context.Context) (looked bool, err error) {
 	if path := w.paths[w.partner[partner]]; path != nil {
 		return path.Resolver(ttl).Resolve
 	}

@@ -19,7 +19,7 @@ func TestResolver(t *testing.T) {
 	const takes = 20 * time.Millisecond
 	p := newTestPath(t, PathSpec{DNS: dist.Constant(takes.Nanoseconds())})
 	resolve := func(r *Resolver) {
-		if err := r.Resolve(t.Context()); err != nil {
+		if _, err := r.Resolve(t.Context()); err != nil {
 			t.Error(err)
 		}
 	}
@@ -51,7 +51,7 @@ func TestResolver(t *testing.T) {
 	lookups(3)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := fresh.Resolve(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := fresh.Resolve(ctx); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 }
@@ -75,7 +75,10 @@ func TestNetworkClose(t *testing.T) {
 	}
 	ended := make(chan error, 3)
 	go func() { _, err := p.Dial(t.Context(), "tcp", address); ended <- err }()
-	go func() { ended <- p.Resolver(0).Resolve(t.Context()) }()
+	go func() {
+		_, err := p.Resolver(0).Resolve(t.Context())
+		ended <- err
+	}()
 	go func() { _, err := c.Read(make([]byte, 1)); ended <- err }()
 	waitFor(t, func() bool { return p.Truth().Lookups == 1 })
 	if err := n.Close(); err != nil {

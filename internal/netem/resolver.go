@@ -28,19 +28,20 @@ func (p *Path) Resolver(ttl time.Duration) *Resolver {
 
 // Resolve returns when the name is known: at once while the cached entry lives,
 // else after a look-up, which concurrent callers share; a caller who gives up
-// does not end it. The error is ctx's, or net.ErrClosed of a closed Network.
-func (r *Resolver) Resolve(ctx context.Context) error {
+// does not end it. looked says that there was one to wait for. The error is
+// ctx's, or net.ErrClosed of a closed Network.
+func (r *Resolver) Resolve(ctx context.Context) (looked bool, err error) {
 	done := r.lookUp()
 	if done == nil {
-		return ctx.Err()
+		return false, ctx.Err()
 	}
 	select {
 	case <-done:
-		return ctx.Err()
+		return true, ctx.Err()
 	case <-ctx.Done():
-		return ctx.Err()
+		return true, ctx.Err()
 	case <-r.path.network.clock.ended:
-		return net.ErrClosed
+		return true, net.ErrClosed
 	}
 }
 

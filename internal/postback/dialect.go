@@ -44,6 +44,9 @@ type Dialect struct {
 	// to a repeated one; "" means "OK" and "DUP".
 	OK        string `json:"ok,omitempty"`
 	Duplicate string `json:"duplicate,omitempty"`
+	// Success is what the partner takes for success, told to whoever writes a
+	// server: the beginning of a 2xx's body; none: every 2xx.
+	Success []string `json:"success,omitempty"`
 }
 
 // Limits of a dialect.
@@ -58,9 +61,12 @@ const (
 	maxAnswerBytes      = 256 // of OK and Duplicate
 	tokenBytes          = 16  // of the secret, that a token shows
 
-	dialectPrefix    = "/p/"
-	defaultOK        = "OK"
-	defaultDuplicate = "DUP"
+	dialectPrefix = "/p/"
+
+	// DefaultOK and DefaultDuplicate are the bodies of a server's 200 where a
+	// dialect names none.
+	DefaultOK        = "OK"
+	DefaultDuplicate = "DUP"
 )
 
 // ErrDialect is wrapped by every error about a dialect.

@@ -60,10 +60,10 @@ func newDialectReader(d *Dialect) (*DialectReader, error) {
 	}
 	r := &DialectReader{shape: shape, partner: []byte(d.Partner), ok: d.OK, dup: d.Duplicate, secret: append([]byte(nil), d.Secret...)}
 	if r.ok == "" {
-		r.ok = defaultOK
+		r.ok = DefaultOK
 	}
 	if r.dup == "" {
-		r.dup = defaultDuplicate
+		r.dup = DefaultDuplicate
 	}
 	switch shape.scheme {
 	case AuthToken:
@@ -84,7 +84,7 @@ func newDialectReader(d *Dialect) (*DialectReader, error) {
 // OK is the answer to a new conversion; "OK" if r is nil.
 func (r *DialectReader) OK() string {
 	if r == nil {
-		return defaultOK
+		return DefaultOK
 	}
 	return r.ok
 }
@@ -92,7 +92,7 @@ func (r *DialectReader) OK() string {
 // Duplicate is the answer to one that was there already; "DUP" if r is nil.
 func (r *DialectReader) Duplicate() string {
 	if r == nil {
-		return defaultDuplicate
+		return DefaultDuplicate
 	}
 	return r.dup
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -113,11 +114,12 @@ func shapedRow(t *table, scenario string, seed int, r *reports.Result) {
 }
 
 // lagLimitUs is how late the generator may be in 99 of 100 cases (DESIGN §2):
-// 1 ms, or 5 % of the response p99 if that is more.
+// 1 ms, or 5 % of the response p99 if that is more; of the slowest ack where the
+// p99 falls on a postback without one.
 func lagLimitUs(response *reports.Latency) float64 {
 	limit := 1000.0
-	if response.P99Us != nil {
-		limit = math.Max(limit, 0.05**response.P99Us)
+	if slow := cmp.Or(response.P99Us, response.MaxUs); slow != nil {
+		limit = math.Max(limit, 0.05**slow)
 	}
 	return limit
 }

@@ -57,6 +57,10 @@ func (w *CapWindow) BilledOvershoot() int64 { return max(0, w.Billable-w.Cap) }
 // Unwatched.
 func (w *CapWindow) TrafficOvershoot() int64 { return max(0, w.BeforeClosing-w.Cap) }
 
+// Reached says that as much as the cap was due in the window: only then had
+// anybody to stop in time.
+func (w *CapWindow) Reached() bool { return w.Billable+w.OverCap >= w.Cap }
+
 // Undershoot is what was refused as over the cap although room remained when the
 // window had ended.
 func (w *CapWindow) Undershoot() int64 { return max(0, min(w.OverCap, w.Cap-w.Billable)) }

@@ -84,10 +84,11 @@ func ReadCSV(source string, r io.Reader, columns Columns, visit func(*Row)) erro
 	if err != nil {
 		return fail(err)
 	}
+	seen := garbles{}
 	for {
 		record, err := next()
 		if errors.Is(err, io.EOF) {
-			return nil
+			return seen.err()
 		}
 		if err != nil {
 			return fail(err)
@@ -96,6 +97,7 @@ func ReadCSV(source string, r io.Reader, columns Columns, visit func(*Row)) erro
 		if err != nil {
 			return fail(err)
 		}
+		seen.row(&row, source, line)
 		visit(&row)
 	}
 }

@@ -90,7 +90,7 @@ func TestReadCSVRefuses(t *testing.T) {
 		"stray quote":        {good + "c\"c,1,billable,1,1\n", nil, "l.csv:3: bare \" in non-quoted-field"},
 		"unknown verdict":    {good + "\nc,1,paid,1,1\n", nil, `l.csv:4: verdict "paid" is unknown`},
 		"no verdict":         {good + "c,1,,1,1\n", nil, `l.csv:3: verdict "" is unknown`},
-		"bad payout":         {good + "c,\"1,5\",billable,1,1\n", nil, `l.csv:3: payout "1,5": `},
+		"bad payout":         {good[:strings.Index(good, "\n")+1] + "c,\"1,5\",billable,1,1\n", nil, `l.csv:2: payout "1,5": `},
 		"bad recorded time":  {good + "c,1,billable,soon,1\n", nil, `l.csv:3: recorded_unix_ns: time "soon": want Unix s`},
 		"bad received time":  {good + "c,1,billable,1,-1\n", nil, `l.csv:3: received_unix_ns: time "-1"`},
 		"too long a row":     {good + "c,1,billable,1,1\n" + strings.Repeat("c", maxRowBytes+8192), nil, "l.csv:4: row longer than 65536 bytes"},

@@ -257,7 +257,7 @@ func (j *Judge) currency(row *Row) postback.Currency {
 func (j *Judge) checkPayload(cell *Cell, row *Row) {
 	offer := j.cfg.Intents.Spec().Offers[j.it.Offer].ID
 	otherOffer := len(row.OfferID) > 0 && string(row.OfferID) != offer
-	if j.payout(row) != j.it.Payout || j.currency(row) != j.it.Currency || otherOffer && j.cfg.Carries[j.it.Partner].OfferID {
+	if row.Garbled != nil || j.payout(row) != j.it.Payout || j.currency(row) != j.it.Currency || otherOffer && j.cfg.Carries[j.it.Partner].OfferID {
 		cell.Marks |= markWrongPayload
 	}
 }

@@ -32,6 +32,9 @@ type Row struct {
 	RecordedUnixNs int64             // ≤ 0 when the ledger does not say
 	ReceivedUnixNs int64             // ≤ 0 when the ledger does not say
 	CapWindow      string
+	// Garbled says which of event, amount and currency is none; nil: all are
+	// what they should be. A server that records such a thing is a finding.
+	Garbled error
 }
 
 // ErrLedger is wrapped by every error about a ledger's text.
@@ -52,11 +55,12 @@ type ndjsonRow struct {
 }
 
 // ReadNDJSON calls visit for every row of an NDJSON ledger, in order. Empty
-// lines are skipped, unknown members ignored. Errors name source and line.
+// lines are skipped, unknown members ignored. Errors name source and line. Rows
+// with a garbled event, amount or currency are an error only if most are.
 func ReadNDJSON(source string, r io.Reader, visit func(*Row)) error {
 	scanner := bufio.NewScanner(r)
 	scanner.Buffer(make([]byte, 0, 4096), maxRowBytes)
-	line := 0
+	line, seen := 0, garbles{}
 	for scanner.Scan() {
 		line++
 		text := bytes.TrimSpace(scanner.Bytes())
@@ -71,12 +75,38 @@ func ReadNDJSON(source string, r io.Reader, visit func(*Row)) error {
 		if err != nil {
 			return fmt.Errorf("%w: %s:%d: %v", ErrLedger, source, line, err)
 		}
+		seen.row(&row, source, line)
 		visit(&row)
 	}
 	if err := scanner.Err(); err != nil {
 		return fmt.Errorf("%w: %s:%d: %w", ErrLedger, source, line+1, err)
 	}
-	return nil
+	return seen.err()
+}
+
+// garbles tells a server that records nonsense now and then from a ledger that
+// is written another way than it is read.
+type garbles struct {
+	rows, garbled int64
+	first         error
+}
+
+func (g *garbles) row(row *Row, source string, line int) {
+	g.rows++
+	if row.Garbled == nil {
+		return
+	}
+	if g.garbled++; g.first == nil {
+		g.first = fmt.Errorf("%w: %s:%d: %w", ErrLedger, source, line, row.Garbled)
+	}
+}
+
+// err is the first garbled row, if most rows are.
+func (g *garbles) err() error {
+	if 2*g.garbled <= g.rows {
+		return nil
+	}
+	return g.first
 }
 
 func (raw *ndjsonRow) row() (Row, error) {
@@ -111,19 +141,19 @@ func (t *rowText) row() (Row, error) {
 	}
 	if t.event != "" {
 		if row.Event, ok = postback.ParseEvent([]byte(t.event)); !ok {
-			return Row{}, fmt.Errorf("event %.40q is unknown; want lead, sale, rejected, refund or rebill", t.event)
+			row.Garbled = fmt.Errorf("event %.40q is unknown; want lead, sale, rejected, refund or rebill", t.event)
 		}
 	}
-	var err error
 	if t.payout != "" {
-		if row.Payout, err = postback.ParseMoney([]byte(t.payout)); err != nil {
-			return Row{}, fmt.Errorf("payout %.40q: %w", t.payout, err)
+		amount, err := postback.ParseMoney([]byte(t.payout))
+		if row.Payout, row.HasPayout = amount, err == nil; err != nil {
+			row.Garbled = fmt.Errorf("payout %.40q: %w", t.payout, err)
 		}
-		row.HasPayout = true
 	}
 	if t.currency != "" {
-		if row.Currency, err = postback.ParseCurrency([]byte(t.currency)); err != nil {
-			return Row{}, fmt.Errorf("currency %.40q: %w", t.currency, err)
+		code, err := postback.ParseCurrency([]byte(t.currency))
+		if row.Currency = code; err != nil {
+			row.Garbled = fmt.Errorf("currency %.40q: %w", t.currency, err)
 		}
 	}
 	if len(t.capWindow) > maxCapWindowBytes {

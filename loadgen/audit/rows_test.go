@@ -61,26 +61,43 @@ func TestReadNDJSON(t *testing.T) {
 	}
 }
 
+// A server may record nonsense now and then; a ledger that is nonsense is
+// written another way than it is read.
+func TestGarbledRows(t *testing.T) {
+	good := `{"click_id":"c","verdict":"billable"}` + "\n"
+	for garbled, want := range map[string]string{
+		`"event":"buy"`:     `event "buy" is unknown`,
+		`"payout":"12,5"`:   `payout "12,5": `,
+		`"currency":"euro"`: `currency "euro": `,
+	} {
+		bad := `{"click_id":"c","verdict":"billable",` + garbled + "}\n"
+		rows, err := readNDJSON(good + bad)
+		if err != nil || len(rows) != 2 || rows[0].Garbled != nil || rows[1].Garbled == nil || !strings.Contains(rows[1].Garbled.Error(), want) {
+			t.Errorf("one of two: %+v, %v", rows, err)
+		}
+		if _, err := readNDJSON(good + bad + bad); err == nil || !strings.HasPrefix(err.Error(), "ledger cannot be read: ledger:2: "+want) {
+			t.Errorf("two of three: %v, want %q", err, want)
+		}
+	}
+}
+
 func TestReadNDJSONRefuses(t *testing.T) {
 	good := `{"click_id":"c","verdict":"billable"}` + "\n\n"
 	for name, c := range map[string]struct{ line, want string }{
-		"no JSON":             {"<html>", "not a JSON object"},
-		"cut off":             {`{"click_id":"c","verd`, "not a JSON object"},
-		"an array":            {`[{"click_id":"c","verdict":"billable"}]`, "not a JSON object"},
-		"two objects":         {`{"click_id":"c","verdict":"billable"} {}`, "not a JSON object"},
-		"null":                {`null`, `at least "click_id" and "verdict"`},
-		"no click id":         {`{"verdict":"billable"}`, `at least "click_id" and "verdict"`},
-		"no verdict":          {`{"click_id":"c"}`, `at least "click_id" and "verdict"`},
-		"unknown verdict":     {`{"click_id":"c","verdict":"paid\n"}`, `verdict "paid\n" is unknown; want billable`},
-		"long verdict":        {`{"click_id":"c","verdict":"` + strings.Repeat("x", 1000) + `"}`, `verdict "` + strings.Repeat("x", 40) + `" is unknown`},
-		"unknown event":       {`{"click_id":"c","verdict":"billable","event":"buy"}`, `event "buy" is unknown`},
-		"payout as a number":  {`{"click_id":"c","verdict":"billable","payout":12.5}`, "not a JSON object"},
-		"payout with a comma": {`{"click_id":"c","verdict":"billable","payout":"12,5"}`, `payout "12,5": `},
-		"currency in words":   {`{"click_id":"c","verdict":"billable","currency":"euro"}`, `currency "euro": `},
-		"time as text":        {`{"click_id":"c","verdict":"billable","recorded_unix_ns":"5"}`, "not a JSON object"},
-		"time as a fraction":  {`{"click_id":"c","verdict":"billable","received_unix_ns":0.5}`, "not a JSON object"},
-		"long window":         {`{"click_id":"c","verdict":"billable","cap_window":"` + strings.Repeat("w", 65) + `"}`, "cap_window of 65 bytes, longer than 64"},
-		"too long a line":     {`{"click_id":"` + strings.Repeat("c", maxRowBytes) + `","verdict":"billable"}`, "bufio.Scanner: token too long"},
+		"no JSON":            {"<html>", "not a JSON object"},
+		"cut off":            {`{"click_id":"c","verd`, "not a JSON object"},
+		"an array":           {`[{"click_id":"c","verdict":"billable"}]`, "not a JSON object"},
+		"two objects":        {`{"click_id":"c","verdict":"billable"} {}`, "not a JSON object"},
+		"null":               {`null`, `at least "click_id" and "verdict"`},
+		"no click id":        {`{"verdict":"billable"}`, `at least "click_id" and "verdict"`},
+		"no verdict":         {`{"click_id":"c"}`, `at least "click_id" and "verdict"`},
+		"unknown verdict":    {`{"click_id":"c","verdict":"paid\n"}`, `verdict "paid\n" is unknown; want billable`},
+		"long verdict":       {`{"click_id":"c","verdict":"` + strings.Repeat("x", 1000) + `"}`, `verdict "` + strings.Repeat("x", 40) + `" is unknown`},
+		"payout as a number": {`{"click_id":"c","verdict":"billable","payout":12.5}`, "not a JSON object"},
+		"time as text":       {`{"click_id":"c","verdict":"billable","recorded_unix_ns":"5"}`, "not a JSON object"},
+		"time as a fraction": {`{"click_id":"c","verdict":"billable","received_unix_ns":0.5}`, "not a JSON object"},
+		"long window":        {`{"click_id":"c","verdict":"billable","cap_window":"` + strings.Repeat("w", 65) + `"}`, "cap_window of 65 bytes, longer than 64"},
+		"too long a line":    {`{"click_id":"` + strings.Repeat("c", maxRowBytes) + `","verdict":"billable"}`, "bufio.Scanner: token too long"},
 	} {
 		rows, err := readNDJSON(good + c.line + "\n" + good)
 		if err == nil || !strings.HasPrefix(err.Error(), "ledger cannot be read: ledger:3: ") || !strings.Contains(err.Error(), c.want) || len(rows) != 1 {

@@ -31,8 +31,8 @@ type HTTP1Config struct {
 	// its socket, whether an idle connection can no longer be used.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Resolve stands for the look-up of the host before each connect; its time
-	// counts as DNS. nil: a host that is no number is looked up, nothing else.
-	Resolve func(ctx context.Context) error
+	// counts as DNS if it says that it looked. nil: a host that is no number is looked up, nothing else.
+	Resolve func(ctx context.Context) (looked bool, err error)
 }
 
 // HTTP1 is one HTTP/1.1 connection. It writes requests byte for byte as they
@@ -226,8 +226,10 @@ func (c *HTTP1) connect(ctx context.Context, addresses []string, deadline time.T
 func (c *HTTP1) resolve(ctx context.Context, phases *Phases) ([]string, error) {
 	start := time.Now()
 	if c.cfg.Resolve != nil {
-		err := c.cfg.Resolve(ctx)
-		phases.DNSNs = int64(time.Since(start))
+		looked, err := c.cfg.Resolve(ctx)
+		if looked {
+			phases.DNSNs = int64(time.Since(start))
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -81,10 +81,10 @@ func TestResolve(t *testing.T) {
 	server := startRogue(t, answering(okAnswer))
 	for name, closeEach := range map[string]bool{"kept": false, "closed": true} {
 		lookups := 0
-		c := clientOf(t, HTTP1Config{Address: server.address, CloseEach: closeEach, Resolve: func(context.Context) error {
+		c := clientOf(t, HTTP1Config{Address: server.address, CloseEach: closeEach, Resolve: func(context.Context) (bool, error) {
 			lookups++
 			time.Sleep(took) // the time that is measured
-			return nil
+			return true, nil
 		}})
 		for i := range 3 {
 			opened := i == 0 || closeEach
@@ -98,15 +98,24 @@ func TestResolve(t *testing.T) {
 	}
 }
 
+// Whoever knows the name already has not looked it up.
+func TestKnownNameIsNoLookUp(t *testing.T) {
+	server := startRogue(t, answering(okAnswer))
+	c := clientOf(t, HTTP1Config{Address: server.address, Resolve: func(context.Context) (bool, error) { return false, nil }})
+	if p := mustSend(t, c, get()).Phases; p.DNSNs != 0 || !p.Opened {
+		t.Errorf("%+v", p)
+	}
+}
+
 func TestResolveFails(t *testing.T) {
 	server := startRogue(t, answering(okAnswer))
 	var failure error
-	c := clientOf(t, HTTP1Config{Address: server.address, Resolve: func(ctx context.Context) error {
+	c := clientOf(t, HTTP1Config{Address: server.address, Resolve: func(ctx context.Context) (bool, error) {
 		if failure != nil {
-			return failure
+			return true, failure
 		}
 		<-ctx.Done()
-		return ctx.Err()
+		return true, ctx.Err()
 	}})
 	if _, err := c.Send(t.Context(), get(), time.Now().Add(20*time.Millisecond)); ClassOf(err) != ClassTimeout {
 		t.Errorf("silent name server: %v", err)

@@ -24,7 +24,7 @@ type SharedConfig struct {
 	UserAgent string
 	// Dial and Resolve are those of HTTP1Config.
 	Dial    func(ctx context.Context, network, address string) (net.Conn, error)
-	Resolve func(ctx context.Context) error
+	Resolve func(ctx context.Context) (looked bool, err error)
 }
 
 // DefaultStreams is what HTTP/2 recommends as the least that a server allows

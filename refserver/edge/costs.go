@@ -32,11 +32,14 @@ func (e *Edge) waiting() (context.Context, context.CancelFunc) {
 
 func nothing() {}
 
+// slow waits while the edge is made slow: before the gate, so that it keeps its
+// partners waiting instead of sending them away. t may be nil.
+func (e *Edge) slow(ctx context.Context, t *accept.Timing) error {
+	return accept.Pass(ctx, e.config.Costs, accept.StageSlow, t)
+}
+
 // enter spends what comes before the reading. t may be nil.
 func (e *Edge) enter(ctx context.Context, t *accept.Timing) error {
-	if err := accept.Pass(ctx, e.config.Costs, accept.StageSlow, t); err != nil {
-		return err
-	}
 	return accept.Pass(ctx, e.config.Costs, accept.StageEdge, t)
 }
 

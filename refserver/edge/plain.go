@@ -85,13 +85,16 @@ type reader func(r *http.Request, received time.Time, t *accept.Timing) (*postba
 
 // take takes one postback up to the buffer.
 func (p *plain) take(ctx context.Context, r *http.Request, received time.Time, t *accept.Timing, read reader) error {
+	err := p.edge.slow(ctx, t)
 	switch {
+	case err != nil:
+		return err
 	case r.Method != http.MethodGet:
 		return accept.ErrMethod
 	case !p.edge.inFlight.TryEnter():
 		return accept.ErrFull
 	}
-	err := p.edge.enter(ctx, t)
+	err = p.edge.enter(ctx, t)
 	var record []byte
 	if err == nil {
 		record, err = p.encode(r, received, t, read)

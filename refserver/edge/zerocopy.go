@@ -129,13 +129,16 @@ type request struct {
 
 // take takes one postback up to the buffer.
 func (z *zerocopy) take(waiting context.Context, ctx *fasthttp.RequestCtx, w *work, r *request) error {
+	err := z.edge.slow(waiting, r.timing)
 	switch {
+	case err != nil:
+		return err
 	case !ctx.IsGet():
 		return accept.ErrMethod
 	case !z.edge.inFlight.TryEnter():
 		return accept.ErrFull
 	}
-	err := z.edge.enter(waiting, r.timing)
+	err = z.edge.enter(waiting, r.timing)
 	if err == nil {
 		err = z.encode(ctx, w, r)
 	}

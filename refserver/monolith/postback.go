@@ -27,8 +27,11 @@ func (s *Server) postback(w http.ResponseWriter, r *http.Request, dialect *postb
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), accept.StageLimit)
 	defer cancel()
 	var outcome store.Outcome
-	var err error
+	// Before the gate: a server that was made slow keeps its partners waiting
+	// instead of sending them away.
+	err := accept.Pass(ctx, s.config.Costs, accept.StageSlow, t)
 	switch {
+	case err != nil:
 	case r.Method != http.MethodGet: // HEAD too: a probe must not record anything
 		err = accept.ErrMethod
 	case !s.inFlight.TryEnter():
@@ -73,10 +76,8 @@ func (s *Server) answerAndLog(
 // work is the request between the web server in front and the answer: nginx
 // hands it to one of PHP's workers, who has it until the answer is known.
 func (s *Server) work(ctx context.Context, r *http.Request, received time.Time, t *accept.Timing, read reader) (store.Outcome, error) {
-	for _, stage := range []string{accept.StageSlow, accept.StageNginx} {
-		if err := accept.Pass(ctx, s.config.Costs, stage, t); err != nil {
-			return store.Outcome{}, err
-		}
+	if err := accept.Pass(ctx, s.config.Costs, accept.StageNginx, t); err != nil {
+		return store.Outcome{}, err
 	}
 	leave, err := accept.Enter(ctx, s.config.Costs, accept.StagePHP, t)
 	if err != nil {
