@@ -48,7 +48,7 @@ fuzz: ## every fuzz target for FUZZTIME (10s) each
 generate: ## write the message code of the gRPC stream anew (needs protoc, protoc-gen-go v1.36.12, protoc-gen-go-grpc v1.6.2)
 	cd internal/ingestpb && protoc --go_out=. --go_opt=paths=source_relative --go-grpc_out=. --go-grpc_opt=paths=source_relative ingest.proto
 
-results: build ## measure every figure of RESULTS.md on this machine and write it anew, about 16 minutes
+results: build ## measure every figure of RESULTS.md on this machine and write it anew, about 30 minutes
 	$(GO) run ./internal/results -postbench $(BIN) -out RESULTS.md
 
 clean: ## remove what make built
