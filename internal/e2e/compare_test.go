@@ -146,7 +146,7 @@ func TestRunOfAVariant(t *testing.T) {
 	if got := sheet(t, &v); got["recorded"] == 0 || got["rejected"] == 0 || got["lost_after_ack"]+got["phantom"]+got["forged_accepted"]+got["wrong_payload"] != 0 {
 		t.Errorf("%v", got)
 	}
-	if v.Name != "monolith" || len(v.Partners) != 3 || v.Latency.Recorded.Count == 0 || v.Resources.ServerCPUS == nil {
+	if v.Name != "monolith" || len(v.Partners) != 10 || v.Latency.Recorded.Count == 0 || v.Resources.ServerCPUS == nil {
 		t.Errorf("%s, %d partners, %d with a recording time, server CPU %v", v.Name, len(v.Partners), v.Latency.Recorded.Count, v.Resources.ServerCPUS)
 	}
 	for _, file := range []string{"result.json", "run.json", "state.bin"} {

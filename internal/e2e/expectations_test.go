@@ -29,11 +29,11 @@ func TestExpectations(t *testing.T) {
 		ledger           bool
 	}{
 		{"all hold", `p50 < 5s, "partner: loss = 0%", forged_accepted = 0`, "", "", true},
-		{"latency", `p50 > 1h, p99 > 2h`, `^[0-9.]+[µm]s$`, "variant target: expected p50 > 1h, observed ", false},
-		{"no ledger", `double_counted = 0, loss < 1%`, `^-$`, "variant target: expected double_counted = 0, observed -", false},
-		{"no caps", `traffic_overshoot_mean < 5%`, `^-$`, "variant target: expected traffic_overshoot_mean < 5%, observed -", true},
+		{"latency", `p50 > 1h, p99 > 2h`, `^[0-9.]+[µm]s$`, "postbench: expected p50 > 1h, observed ", false},
+		{"no ledger", `double_counted = 0, loss < 1%`, `^-$`, "postbench: expected double_counted = 0, observed -", false},
+		{"no caps", `traffic_overshoot_mean < 5%`, `^-$`, "postbench: expected traffic_overshoot_mean < 5%, observed -", true},
 		{"nothing lost", `"partner: lost_after_ack > 0", discrepancy > 0%`, `^0%?$`,
-			"variant target: expected partner: lost_after_ack > 0, observed 0", true},
+			"postbench: expected partner: lost_after_ack > 0, observed 0", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			scenario := write(t, "s.yaml", fmt.Sprintf(expectingScenario, c.expect))
