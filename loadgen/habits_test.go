@@ -164,7 +164,7 @@ func TestSuccessIsWhatThePartnerReads(t *testing.T) {
 		p.Success = intent.SuccessRule{Bodies: []string{"OK", "DUP"}}
 		p.Retry = intent.RetryPolicy{DelaysNs: []int64{10e6}, OnRefused: true}
 		o := mustRun(t, t.Context(), cfg)
-		if o.Attempts != (Attempts{Total: 20, Acked: 10, Refused: 10}) || o.Responses["200"] != 10 || o.Responses[string(WrongBody)] != 10 {
+		if o.Attempts != (Attempts{Total: 20, Acked: 10, Refused: 10}) || o.Responses["200"] != 10 || o.Responses[WrongBody] != 10 {
 			t.Errorf("%+v, %v", o.Attempts, o.Responses)
 		}
 		if l := &o.Latencies; l.Service.Count() != 10 || l.ServiceRefused.Count() != 10 {

@@ -8,9 +8,9 @@ import (
 	"github.com/postbench/postbench/loadgen/transport"
 )
 
-// WrongBody counts, in Outcome.Responses, answers with a status of success whose
-// body the partner does not take for it.
-const WrongBody = transport.Class("2xx, body not taken for success")
+// WrongBody is the key, in Outcome.Responses, of answers with a status of success
+// whose body the partner does not take for it.
+const WrongBody = "2xx, body not taken for success"
 
 // maxStatus bounds the HTTP status codes that are counted one by one.
 const maxStatus = 600
@@ -105,6 +105,13 @@ type shard struct {
 	attempts  Attempts
 	statuses  [maxStatus + 1]int64
 	classes   map[transport.Class]int64
+	// wrongBodies are the answers of WrongBody.
+	wrongBodies int64
+}
+
+// IsWrongBody tells an answer of WrongBody from other refusals.
+func IsWrongBody(outcome intent.Outcome, status int) bool {
+	return outcome == intent.Refused && status >= 200 && status <= 299
 }
 
 func newRecorder(partners int) *recorder {
@@ -160,8 +167,8 @@ func (s *shard) count(o *observation) {
 		s.classes[transport.ClassOf(o.err)]++
 		return
 	}
-	if o.outcome == intent.Refused && o.reply.Status >= 200 && o.reply.Status <= 299 {
-		s.classes[WrongBody]++
+	if IsWrongBody(o.outcome, o.reply.Status) {
+		s.wrongBodies++
 		return
 	}
 	s.statuses[min(max(o.reply.Status, 0), maxStatus)]++
@@ -190,6 +197,9 @@ func (r *recorder) merged() (Latencies, Attempts, map[string]int64) {
 			if n > 0 {
 				responses[statusName(status)] += n
 			}
+		}
+		if s.wrongBodies > 0 {
+			responses[WrongBody] += s.wrongBodies
 		}
 		for class, n := range s.classes {
 			responses[string(class)] += n

@@ -124,12 +124,19 @@ func TestUplink(t *testing.T) {
 			config := variant(t, name, 1)
 			config.Uplink = &netem.PathSpec{Name: "far", RTTNs: int64(roundTrip), Jitter: dist.Constant(1)}
 			s, _ := run(t, config)
-			start := time.Now()
-			s.want("GET", sale("t"), "", 200, "OK")
-			if answered := time.Since(start); answered > roundTrip/2 {
-				t.Skipf("answered only after %v: too busy a machine to tell", answered)
+			start, rows := time.Now(), 1
+			// The answer does not wait for the way; on a busy machine one of
+			// several tries shows it.
+			for ; ; rows++ {
+				start = time.Now()
+				s.want("GET", sale(fmt.Sprint("t", rows)), "", 200, "OK")
+				if answered := time.Since(start); answered <= roundTrip/2 {
+					break
+				} else if rows == 5 {
+					t.Fatalf("answered after %v, not before half a round trip", answered)
+				}
 			}
-			eventually(t, "the row", func() bool { return len(s.ledger()) == 1 })
+			eventually(t, "the row", func() bool { return len(s.ledger()) == rows })
 			if took := time.Since(start); took < roundTrip/2 {
 				t.Errorf("recorded after %v, half a round trip is %v", took, roundTrip/2)
 			}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,7 +79,7 @@ func auditRun(ctx context.Context, dir, ledger, columnText string, secure connec
 	if !result.Variants[0].Validity.Valid() {
 		return untrusted(&result.Variants[0])
 	}
-	return failed(result.Expectations)
+	return cmp.Or(failed(result.Expectations), cutShort(&result))
 }
 
 // expectAgain holds the run's expectations against what is known now.

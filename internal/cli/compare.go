@@ -331,5 +331,5 @@ func (c *comparison) print(result reports.Result) error {
 			return untrusted(&v)
 		}
 	}
-	return failed(result.Expectations)
+	return cmp.Or(failed(result.Expectations), cutShort(&result))
 }

@@ -124,8 +124,8 @@ func (p *plan) setTemplates(own *ownTemplate) error {
 }
 
 // afterthought is how long after the end of an attempt without an ack a server
-// may still be at work on it: its partner's timeout says nothing about that, but
-// nothing of ours works longer than the longest of them.
+// may still find it in time: as long again as the longest timeout, and the tail.
+// It is no partner's schedule: a retry is an attempt of its own.
 func (p *plan) afterthought() time.Duration {
 	longest := time.Duration(0)
 	for i := range p.scenario.Partners {

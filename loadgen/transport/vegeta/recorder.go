@@ -62,6 +62,9 @@ func (r *recorder) count(outcome intent.Outcome, result *lib.Result) {
 		a.Acked++
 	case intent.Refused:
 		a.Refused++
+		if loadgen.IsWrongBody(outcome, int(result.Code)) {
+			key = loadgen.WrongBody
+		}
 	case intent.TimedOut:
 		a.TimedOut++
 		key = "timeout"
