@@ -99,7 +99,11 @@ func (b laneBuffer) Close() error { return b.lane.Close() }
 // partners can reach must not be able to kill processes.
 func adminProxy(addr string) http.Handler {
 	target := &url.URL{Scheme: "http", Host: addr}
-	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }, FlushInterval: -1,
+	proxy := &httputil.ReverseProxy{FlushInterval: -1,
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(target)
+			r.Out.Header.Del("Expect") // this process says itself that it is ready for the body, and only once
+		},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { // a client that went away, too
 			http.Error(w, "the supervisor does not answer", http.StatusBadGateway)
 		}}

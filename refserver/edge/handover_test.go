@@ -54,7 +54,10 @@ func supervisor(t *testing.T) http.Handler {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }, FlushInterval: -1}
+	return &httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		r.Out.Header.Del("Expect") // the edge says itself that it is ready for the body
+	}}
 }
 
 func serveAdmin(t *testing.T, front string, admin http.Handler) *server {
