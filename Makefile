@@ -2,13 +2,17 @@
 GO       ?= go
 BIN      := ./postbench
 FUZZTIME ?= 10s
+# The real parts of the ladder, from Debian 12 (bookworm), and workerd from npm.
+DEBIAN    = nginx-light php8.2-fpm php8.2-mysql php8.2-curl php-laravel-framework mariadb-server-core mariadb-client-core \
+            clickhouse-server redis-server capnproto
+WORKERD   = workerd@1.20261117.1
 # What measures times runs alone: other packages' tests would be measured along.
 TIMED     = ./internal/netem ./internal/kernelnet/...
 UNITS     = $$($(GO) list ./... | grep -v -e /internal/e2e -e /internal/netem -e /internal/kernelnet)
 .DEFAULT_GOAL := help
 export CGO_ENABLED := 0
 
-.PHONY: help build compare test race endure lint fuzz generate results clean
+.PHONY: deps-debian ladder help build compare test race endure lint fuzz generate results clean
 
 help: ## say what the targets do
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +22,14 @@ build: ## build ./postbench
 
 compare: build ## the main job: compare three architectures, a minute after the first build
 	$(BIN) compare
+
+deps-debian: ## install every real part of the ladder (root, Debian 12, npm); no service is started
+	printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d && chmod +x /usr/sbin/policy-rc.d
+	apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(DEBIAN) \
+	  || { rm -f /usr/sbin/policy-rc.d; exit 1; }
+	rm -f /usr/sbin/policy-rc.d
+	command -v npm >/dev/null || apt-get install -y -q --no-install-recommends npm
+	npm install --global --no-audit --no-fund $(WORKERD)
 
 test: ## vet and all tests, about 6 minutes; those that measure run alone, at the end
 	$(GO) vet ./...

@@ -101,6 +101,7 @@ func (r *run) result(ctx context.Context) *Outcome {
 	o.Start, o.Duration, o.Intents = r.start, time.Since(r.start), r.released.Load()
 	o.Latencies, o.Attempts, o.Responses = r.recorder.merged()
 	o.Timeline = r.timeline.seconds()
+	o.Budget = r.budget.result(o.Latencies.Response.Censored())
 	for i, l := range r.lanes {
 		partner := r.recorder.partners[i].outcome
 		partner.QueueDepth, partner.Deactivated = l.depth.perSecond(int64(o.Duration)), l.deactivated.Load()

@@ -23,6 +23,9 @@ type Outcome struct {
 	Attempts  Attempts
 	Responses map[string]int64 // by HTTP status or error class
 	Timeline  []Second
+	// Budget says where the response latency went; nil where nothing was acked
+	// or the engine does not tell.
+	Budget *Budget
 	// ReadyLate is how many intents were released more than 10 ms late.
 	ReadyLate int64
 	// MaxPause is the longest that this program stood still: the latest release

@@ -33,6 +33,7 @@ type run struct {
 	books    books
 	recorder *recorder
 	timeline *timeline
+	budget   *budget
 
 	// sendContext ends every Send when the run gives up waiting.
 	sendContext context.Context
@@ -70,6 +71,7 @@ func Run(ctx context.Context, cfg Config, observe Observe) (*Outcome, error) {
 	r := &run{
 		cfg: &cfg, books: books{cells: cfg.Cells}, recorder: newRecorder(len(cfg.Partners)),
 		timeline:    newTimeline(cfg.Partners),
+		budget:      newBudget(cfg.Intents.Spec().Seed, uint64(cfg.Intents.Spec().RunNumber)),
 		sendContext: sendContext, changed: make(chan struct{}, 1),
 	}
 	for i := range cfg.Partners {

@@ -70,6 +70,9 @@ func (w *worker) serve(t *ticket) int64 {
 	r.recorder.partners[w.lane.partner].attempt(&seen)
 	if t.first() && w.it.Kind.Legitimate() {
 		r.timeline.add(t.dueNs, endNs-t.dueNs, outcome == intent.Acked)
+		if seen.timed && outcome == intent.Acked {
+			r.budget.add(&seen)
+		}
 	}
 	if again {
 		r.retry(ticket{index: t.index, intentDueNs: t.intentDueNs, dueNs: endNs + max(delayNs, int64(minRetryDelay)),

@@ -213,6 +213,11 @@ func (p Profile) describePaths(b *strings.Builder) {
 		fmt.Fprintf(b, "Edges reach central by %s.\n", p.UplinkNetwork.Name)
 		networks[p.UplinkNetwork.Name] = p.UplinkNetwork
 	}
+	if p.Proxy != nil {
+		fmt.Fprintf(b, "A proxy in the partner's data centre is reached by %s and reaches central by %s.\n",
+			p.Proxy.PartnerNetwork.Name, p.Proxy.UplinkNetwork.Name)
+		networks[p.Proxy.PartnerNetwork.Name], networks[p.Proxy.UplinkNetwork.Name] = p.Proxy.PartnerNetwork, p.Proxy.UplinkNetwork
+	}
 	for _, name := range slices.Sorted(maps.Keys(networks)) {
 		fmt.Fprintf(b, "Network %s: %s\n%s", name, networks[name].About, networks[name].details("  "))
 	}

@@ -51,6 +51,9 @@ type Profile struct {
 	Uplink string
 	// UplinkNetwork is what Uplink named.
 	UplinkNetwork Network `yaml:"-"`
+	// Proxy is where an edge stands that is a proxy in the partner's own data
+	// centre; nil where such a variant takes the paths of other edges.
+	Proxy *ProxyPaths
 	// Stages are the service times that the server's stages take in addition.
 	Stages []Stage
 
@@ -65,6 +68,16 @@ type RegionPaths struct {
 	// CentralNetwork and EdgeNetwork are what they named.
 	CentralNetwork Network `yaml:"-"`
 	EdgeNetwork    Network `yaml:"-"`
+}
+
+// ProxyPaths are the networks of a proxy in the partner's data centre: Partner
+// from the partner to it, Uplink from it to central. Names or files, as
+// Profile.Uplink.
+type ProxyPaths struct {
+	Partner, Uplink string
+	// PartnerNetwork and UplinkNetwork are what they named.
+	PartnerNetwork Network `yaml:"-"`
+	UplinkNetwork  Network `yaml:"-"`
 }
 
 // Load reads a run profile: a preset by name or a file by path, and the
@@ -158,6 +171,10 @@ func (p *Profile) loadNetworks(file string, load func(string) (Network, error), 
 	}
 	if p.Uplink != "" {
 		p.UplinkNetwork = read("uplink", &p.Uplink)
+	}
+	if p.Proxy != nil {
+		p.Proxy.PartnerNetwork = read("proxy.partner", &p.Proxy.Partner)
+		p.Proxy.UplinkNetwork = read("proxy.uplink", &p.Proxy.Uplink)
 	}
 	return errors.Join(errs...)
 }

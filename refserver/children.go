@@ -45,6 +45,7 @@ const (
 func RunRole(ctx context.Context, c RoleConfig, log *slog.Logger, ready func(addr string)) error {
 	run, ok := map[Role]func(context.Context, *RoleConfig, *slog.Logger, func(string)) error{
 		RoleEdge: runEdge, RoleBatcher: runBatcher, RoleRedis: runRedis, RoleReplicator: runReplicator, RoleCollector: runCollector,
+		RoleWorker: runWorker, RoleStreamer: runStreamer,
 	}[c.Role]
 	if !ok {
 		return fmt.Errorf("serve: no role %q", c.Role)
@@ -156,6 +157,7 @@ func runBatcher(ctx context.Context, c *RoleConfig, log *slog.Logger, ready func
 	b, err := batcher.New(batcher.Config{
 		LaneDir: c.LaneDir, Lanes: c.laneOptions(), Collector: c.CollectorAddr, Edge: identity,
 		BootFile: filepath.Join(c.Dir, "boot"), Salt: newSalt(), Every: batchEvery, Now: time.Now, Log: log,
+		Acked: c.Composition.Uplink == UplinkUDPAcked,
 	})
 	if err != nil {
 		return err
@@ -278,7 +280,7 @@ func runCollector(ctx context.Context, c *RoleConfig, log *slog.Logger, ready fu
 		}
 		return stored, err
 	}))
-	far, err := c.serveIngest(ctx, collector.Ingest())
+	far, err := c.serveFar(ctx, collector, log)
 	if err != nil {
 		return err
 	}

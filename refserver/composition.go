@@ -11,10 +11,13 @@ import (
 	"github.com/postbench/postbench/refserver/edge"
 )
 
-// Choices of the axes, as far as they are built.
+// Choices of the axes.
 const (
 	FrontPlain    = edge.FrontPlain    // net/http, maps, one allocation after another
 	FrontZerocopy = edge.FrontZerocopy // fasthttp, no allocation on the accept path
+	FrontGRPC     = "grpc"             // a gRPC stream, HTTP as plain beside it
+	FrontWorker   = "worker"           // a Worker in workerd, in front of plain
+	FrontPHP      = "php"              // nginx, php-fpm and Laravel
 
 	AnswerBeforeBuffer = edge.AnswerBeforeBuffer // 200 means: the postback was read
 	AnswerAfterBuffer  = edge.AnswerAfterBuffer  // 200 means: it is in the edge's buffer
@@ -26,16 +29,24 @@ const (
 
 	UplinkReplicate = "replicate" // a process of the edge hands over to central, again and again
 	UplinkUDP       = "udp"       // datagrams, fire and forget
+	UplinkUDPAcked  = "udp-acked" // datagrams, sent again until central has acked them
+	UplinkGRPC      = "grpc"      // a stream, whose batches central acks
 
-	AttributionSQL    = "sql+clickhouse" // click and offer from SQL, on the request path
-	AttributionMemory = "memory"         // clicks in the memory of central
+	AttributionSQL        = "sql+clickhouse" // click and offer from SQL, on the request path
+	AttributionRedisCache = "redis-cache"    // the same behind a cache in Redis
+	AttributionMemory     = "memory"         // clicks in the memory of central
 
 	CapsCheckThenInsert = "check-then-insert" // the counter is read before the transaction
 	CapsAtomic          = "atomic"            // the counter is read inside the transaction
 
 	LogJSON         = "json"       // an access log, one JSON object a line
+	LogCapnp        = "capnp"      // an access log of Cap'n Proto messages
 	LogOnRequest    = "request"    // written before the answer
 	LogInBackground = "background" // written by somebody else, later
+	LogMapped       = "mapped"     // stored into a memory-mapped file before the answer, without a system call
+
+	PlaceRegion  = "region"  // edges stand near their partners
+	PlacePartner = "partner" // the edge is a proxy in the partner's own data centre
 
 	None = "none"
 )
@@ -54,6 +65,10 @@ type Composition struct {
 	Log         string `yaml:"log" json:"log"`
 	LogWrite    string `yaml:"log_write" json:"log_write"`
 	Edges       int    `yaml:"edges" json:"edges"`
+	Place       string `yaml:"place,omitempty" json:"place,omitempty"` // "" means PlaceRegion
+
+	// External is a server of the user's own instead of all the choices above.
+	External *External `yaml:"external,omitempty" json:"-"`
 }
 
 // ErrComposition is wrapped by every error about a composition that cannot run.
@@ -76,10 +91,30 @@ func presets() strictyaml.Presets {
 // Variants lists the names of the presets, sorted.
 func Variants() []string { return presets().Names() }
 
+// Missing is an architecture of the post that does not run here.
+type Missing struct{ Name, Reason string }
+
+// Unavailable lists the architectures that no preset builds, and why.
+func Unavailable() []Missing {
+	return []Missing{{"frankenphp", "neither Debian nor npm has FrankenPHP, and the post rolled it back after a month; " +
+		"run your own as a variant with external: (postbench show variant external)"}}
+}
+
+// Ladder lists the presets in the order of the post, then those of ours.
+func Ladder() []string {
+	return []string{"monolith-php", "monolith", "redis-cache", "edge-redis", "edge-worker", "grpc-stream", "udp-batch",
+		"hot-path", "binary-log", "udp-acked", "partner-proxy", "redis-confirmed"}
+}
+
 // LoadVariant reads a preset by its name or a user's own file by its path.
 // Mistakes are reported with file, line and column, combinations that cannot
 // run with the reason.
 func LoadVariant(nameOrPath string) (Composition, error) {
+	for _, missing := range Unavailable() {
+		if nameOrPath == missing.Name {
+			return Composition{}, fmt.Errorf("variant %s is not available here: %s", missing.Name, missing.Reason)
+		}
+	}
 	file, data, err := presets().Read(nameOrPath)
 	if err != nil {
 		return Composition{}, err

@@ -12,8 +12,8 @@ import (
 )
 
 func TestPresets(t *testing.T) {
-	if got := Variants(); !slices.Equal(got, []string{"edge-redis", "monolith", "redis-confirmed", "udp-batch"}) {
-		t.Errorf("variants %v", got)
+	if got := slices.Sorted(slices.Values(Ladder())); !slices.Equal(got, slices.Sorted(slices.Values(Variants()))) {
+		t.Errorf("the ladder has %v, the presets are %v", got, Variants())
 	}
 	for _, name := range Variants() {
 		c, err := LoadVariant(name)
@@ -44,7 +44,13 @@ func TestWith(t *testing.T) {
 	for _, test := range []struct{ axis, value, want string }{
 		{"caps", "lucky", `variant monolith: caps: unknown choice "lucky"; allowed: check-then-insert, atomic, escrow`},
 		{"caps", "escrow", `variant monolith: caps: "escrow" is not built yet; built: check-then-insert, atomic`},
-		{"front", "grpc", `variant monolith: front: "grpc" is not built yet; built: plain, zerocopy`},
+		{"front", "uring", `variant monolith: front: "uring" is not built yet; built: plain, zerocopy, grpc, worker, php`},
+		{"front", "grpc", `variant monolith: front: "grpc" is an edge's; without an uplink expected plain or php`},
+		{"front", "php", ""},
+		{"place", "partner", `variant monolith: place: "partner" is for an edge`},
+		{"place", "moon", `variant monolith: place: unknown choice "moon"; allowed: region, partner`},
+		{"attribution", "redis-cache", ""},
+		{"log", "capnp", `variant monolith: log_write: "request" with log "capnp"; capnp is written mapped, and nothing else is`},
 		{"front", "zerocopy", `variant monolith: front: "zerocopy" in front of SQL would only wait faster`},
 		{"answer", "before-buffer", `variant monolith: answer: "before-buffer" needs a buffer`},
 		{"buffer", "shm", `variant monolith: buffer: "shm" without an uplink is never emptied`},
@@ -55,9 +61,12 @@ func TestWith(t *testing.T) {
 		{"edges", "2", "variant monolith: edges: 2 edges without an uplink would be 2 servers that know nothing of each other; expected 1"},
 		{"edges", "0", "variant monolith: edges: 0, expected 1 to 64"},
 		{"edges", "many", `variant monolith: edges: "many" is not a number`},
-		{"colour", "red", `variant monolith: no axis "colour"; there are: front, answer, buffer, uplink, attribution, caps, log, log_write, edges`},
+		{"colour", "red", `variant monolith: no axis "colour"; there are: front, answer, buffer, uplink, attribution, caps, log, log_write, place, edges`},
 	} {
 		_, err := base.With(test.axis, test.value)
+		if test.want == "" && err == nil {
+			continue
+		}
 		if err == nil || !strings.HasPrefix(err.Error(), test.want) {
 			t.Errorf("%s=%s:\ngot  %v\nwant %s", test.axis, test.value, err, test.want)
 		}
@@ -77,7 +86,7 @@ func TestLoadVariantErrors(t *testing.T) {
 		{"own file", edit("name: monolith", "name: mine"), ""},
 		{"misspelt axis", edit("caps:", "cap:"), ":8:1: "},
 		{"unknown choice", edit("check-then-insert", "lucky"), `:8:7: caps: unknown choice "lucky"`},
-		{"not built", edit("front: plain", "front: grpc"), `:3:8: front: "grpc" is not built yet`},
+		{"not built", edit("front: plain", "front: uring"), `:3:8: front: "uring" is not built yet`},
 		{"impossible", edit("edges: 1", "edges: 50"), ":11:8: edges: 50 edges without an uplink"},
 		{"missing axis", edit("log: json\n", ""), ":1:1: log: missing, expected one of: none, json, capnp"},
 		{"name with a comma", edit("name: monolith", "name: a,b"), `:1:7: name: "a,b"`},
@@ -159,11 +168,17 @@ func TestEdgeCompositions(t *testing.T) {
 		{"udp-batch", "answer", "after-commit", `an edge does not hear of central's commit`},
 		{"udp-batch", "buffer", "redis-ttl", `"udp" does not read from Redis`},
 		{"udp-batch", "uplink", "replicate", `"replicate" reads from Redis, not from shared memory`},
-		{"udp-batch", "attribution", "sql+clickhouse", `is the one-process server's`},
+		{"udp-batch", "attribution", "sql+clickhouse", `is for a server without edges`},
 		{"edge-redis", "caps", "check-then-insert", "central decides inside its commit"},
 		{"edge-redis", "edges", "65", "expected 1 to 64"},
 		{"edge-redis", "uplink", "grpc", "does not read from Redis"},
-		{"udp-batch", "uplink", "udp-acked", "is not built yet"},
+		{"udp-batch", "front", "php", "answers after its own commit"},
+		{"udp-batch", "front", "grpc", `what stands before the queue of the front "grpc" waits for it`},
+		{"edge-worker", "answer", "before-buffer", `what stands before the queue of the front "worker" waits for it`},
+		{"redis-cache", "caps", "atomic", "a counter that comes from a cache is read before the transaction"},
+		{"monolith-php", "caps", "atomic", "the Laravel application checks before it inserts"},
+		{"monolith-php", "attribution", "redis-cache", "the Laravel application asks ClickHouse"},
+		{"monolith-php", "log", "none", `"request" with log "none"`},
 	} {
 		c, err := LoadVariant(test.variant)
 		if err != nil {
@@ -173,7 +188,10 @@ func TestEdgeCompositions(t *testing.T) {
 			t.Errorf("%s with %s=%s: %v, want %s", test.variant, test.axis, test.value, err, test.want)
 		}
 	}
-	for variant, want := range map[string]string{"monolith": "D3", "edge-redis": "D0", "udp-batch": "D0", "redis-confirmed": "D2"} {
+	for variant, want := range map[string]string{
+		"monolith-php": "D3", "monolith": "D3", "redis-cache": "D3", "edge-redis": "D0", "edge-worker": "D0", "grpc-stream": "D1", "udp-batch": "D0",
+		"hot-path": "D0", "binary-log": "D0", "udp-acked": "D1", "partner-proxy": "D1", "redis-confirmed": "D2",
+	} {
 		c, err := LoadVariant(variant)
 		if err != nil || c.Durability() != want {
 			t.Errorf("%s: durability %s, %v; want %s", variant, c.Durability(), err, want)
@@ -187,5 +205,63 @@ func TestEdgeCompositions(t *testing.T) {
 		if front, err = front.With(axis, value); err != nil {
 			t.Errorf("%s=%s: %v", axis, value, err)
 		}
+	}
+}
+
+// A server of the user's own has no axes, and links that can be asked.
+func TestExternalVariants(t *testing.T) {
+	for _, test := range []struct{ name, text, want string }{
+		{"command", "command: [\"./mine\", \"{addr}\"]\n  url: http://{addr}\n  ledger: http://{addr}/ledger", ""},
+		{"running", "url: https://127.0.0.1:8443", ""},
+		{"no url", "ready: http://127.0.0.1:1", `external.url: "", expected http://host:port`},
+		{"no command", "url: http://{addr}", "{addr} is chosen for a command, and there is none"},
+		{"no link", "url: http://127.0.0.1:1\n  caps: nonsense", `external.caps: "nonsense", expected http://host:port`},
+		{"an axis", "url: http://127.0.0.1:1\nfront: plain", `front: "plain", but the server is external`},
+		{"edges", "url: http://127.0.0.1:1\nedges: 1", "edges: 1, but the server is external"},
+	} {
+		c, err := parseComposition("v.yaml", []byte("name: mine\nsummary: ours\nexternal:\n  "+test.text+"\n"))
+		if test.want == "" && (err != nil || c.External == nil || c.Durability() != "" || len(c.Steps()) == 0) {
+			t.Errorf("%s: %+v, %v", test.name, c, err)
+		}
+		if test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+			t.Errorf("%s: %v, want %s", test.name, err, test.want)
+		}
+	}
+	e := External{Command: []string{"run", "--at={addr}"}, URL: "http://{addr}", Ledger: "http://{addr}/l"}.In("127.0.0.1:7", "/tmp/d")
+	if e.Command[1] != "--at=127.0.0.1:7" || e.Ledger != "http://127.0.0.1:7/l" || e.Address() != "127.0.0.1:7" {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestUnavailable(t *testing.T) {
+	for _, missing := range Unavailable() {
+		if _, err := LoadVariant(missing.Name); err == nil || !strings.Contains(err.Error(), missing.Reason) {
+			t.Errorf("%s: %v", missing.Name, err)
+		}
+	}
+}
+
+func TestReal(t *testing.T) {
+	for name, test := range map[string]struct {
+		real Real
+		want string
+	}{
+		"nothing":      {Real{}, ""},
+		"all":          {Real{Require: Parts()}, ""},
+		"unknown":      {Real{Require: []string{"mysqll"}}, `did you mean "mysql"?`},
+		"both ways":    {Real{Embedded: true, Redis: "127.0.0.1:1"}, "leave one of them out"},
+		"no port":      {Real{ClickHouse: "localhost"}, "expected host:port"},
+		"two services": {Real{ClickHouse: "localhost:9000,localhost:8123"}, ""},
+	} {
+		if err := test.real.Check(); (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %s", name, err, test.want)
+		}
+	}
+	required := Real{Require: []string{PartMySQL}}
+	if err := required.missing(PartMySQL, errors.New("not here")); !errors.Is(err, ErrRequired) {
+		t.Errorf("%v", err)
+	}
+	if err := required.missing(PartRedis, errors.New("not here")); err != nil {
+		t.Errorf("%v", err)
 	}
 }

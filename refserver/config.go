@@ -46,6 +46,14 @@ type Config struct {
 	// TLSCertFile and TLSKeyFile are PEM files for a second listener, with TLS
 	// 1.2 and 1.3, on a free port of the loopback interface; both or none.
 	TLSCertFile, TLSKeyFile string
+	// Real says where Redis, MariaDB and the like come from.
+	Real Real
+	// Guard is the command under which real programs are started, see proc.Spec;
+	// GuardSweep are the directories that it tidies up after a kill. Without a
+	// Guard, grandchildren such as nginx's workers may outlive a kill.
+	Guard, GuardSweep []string
+	// ThrowAway drops what the server made in databases that it did not start.
+	ThrowAway bool
 	// AdminAddr is host:port for the judge's endpoints and for faults; "" takes
 	// a free port of the loopback interface.
 	AdminAddr string
@@ -95,10 +103,11 @@ const (
 )
 
 // Addresses are where a server answers: Front takes postbacks and whatever a
-// judge asks, TLS the same over TLS ("" without a certificate). Admin takes no
-// postbacks, answers also while no edge lives, and does what no partner may:
-// /chaos.
-type Addresses struct{ Front, Admin, TLS string }
+// judge asks, TLS the same over TLS ("" without a certificate). GRPC takes
+// streams of postbacks, over TLS if there is a certificate ("" unless the front
+// does). Admin takes no postbacks, answers also while no edge lives, and does
+// what no partner may: /chaos.
+type Addresses struct{ Front, Admin, TLS, GRPC string }
 
 func (c *Config) impaired() bool { return c.UDP != (netem.Impairment{}) || len(c.UDPDrop) > 0 }
 
@@ -119,13 +128,16 @@ func (c Config) Validate() error {
 	if c.Composition.Uplink == None && (c.impaired() || c.Crash != "") {
 		return fmt.Errorf("variant %s has no UDP and no processes to disturb", c.Composition.Name)
 	}
+	if c.Real.Redis != "" && c.Composition.Uplink == UplinkReplicate && c.Composition.Edges > 1 {
+		return fmt.Errorf("variant %s has %d edges, each with a Redis of its own: leave out the address of one", c.Composition.Name, c.Composition.Edges)
+	}
 	if c.TimeScale < 0 || math.IsNaN(c.TimeScale) || c.TimeScale > MaxTimeScale {
 		return fmt.Errorf("time scale %v: expected more than 0 and at most %d", c.TimeScale, MaxTimeScale)
 	}
 	if c.BufferFor < 0 || c.BufferFor > maxBufferFor {
 		return fmt.Errorf("buffer for %v: expected more than 0s and at most %v", c.BufferFor, maxBufferFor)
 	}
-	if err := cmp.Or(c.checkDialects(), c.checkCosts(), c.checkUplink(), c.checkTLS()); err != nil {
+	if err := cmp.Or(c.Real.Check(), c.checkDialects(), c.checkCosts(), c.checkUplink(), c.checkTLS()); err != nil {
 		return err
 	}
 	if c.MaxInFlight < 0 {

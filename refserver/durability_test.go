@@ -39,7 +39,7 @@ func child(dir string) int {
 			_, _ = io.Copy(io.Discard, os.Stdin)
 			cancel()
 		}()
-		err = refserver.Serve(ctx, refserver.Config{Composition: c, Addr: "127.0.0.1:0", DataDir: dir,
+		err = refserver.Serve(ctx, refserver.Config{Composition: c, Addr: "127.0.0.1:0", Real: refserver.Real{Embedded: true}, DataDir: dir,
 			Now: func() time.Time { return time.Unix(nowUnixS, 5) }}, func(at refserver.Addresses) { fmt.Println(at.Front) })
 	}
 	if err != nil {

@@ -43,9 +43,9 @@ func runEdge(ctx context.Context, c *RoleConfig, log *slog.Logger, ready func(st
 		maxInFlight = maxConnections
 	}
 	e, err := edge.New(edge.Config{
-		Front: c.Composition.Front, Answer: c.Composition.Answer, Buffer: buffer, SignedOnly: c.SignedOnly, MaxInFlight: maxInFlight,
+		Front: c.Composition.edgeFront(), Answer: c.Composition.Answer, Buffer: buffer, SignedOnly: c.SignedOnly, MaxInFlight: maxInFlight,
 		Now: time.Now, Log: log, AccessLog: access.log, Admin: adminProxy(c.Admin), Crash: crashPoint(c.Crash),
-		Dialects: c.Dialects, Costs: stages, BufferStage: c.Composition.bufferStage(),
+		Dialects: c.Dialects, Costs: stages, BufferStage: c.Composition.bufferStage(), Verified: c.Verified,
 	})
 	if err != nil {
 		return err
@@ -58,12 +58,29 @@ func runEdge(ctx context.Context, c *RoleConfig, log *slog.Logger, ready func(st
 	if err != nil {
 		return err
 	}
-	if _, err := serveControl(ctx, c.Control, mux); err != nil {
+	endStreams, err := c.serveStreams(ctx, e, log)
+	if err != nil {
 		return errors.Join(err, listener.Close())
+	}
+	if _, err := serveControl(ctx, c.Control, mux); err != nil {
+		return errors.Join(err, listener.Close(), endStreams(ctx))
 	}
 	ready(listener.Addr().String())
 	defer context.AfterFunc(ctx, func() { _ = stages.Slow(0, 0) })() // the end is not slow
-	return e.Serve(ctx, listener)
+	// Streams end first: what they have read goes through the edge.
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	streams := make(chan error, 1)
+	go func() {
+		<-ctx.Done()
+		streams <- endStreams(ctx)
+		stop()
+	}()
+	err = e.Serve(serving, listener)
+	if ctx.Err() == nil {
+		return cmp.Or(err, endStreams(ctx))
+	}
+	return cmp.Or(err, <-streams)
 }
 
 // bufferStage is the stage that a record enters on its way into the buffer: a
@@ -92,6 +109,7 @@ func edgeControl(e *edge.Edge, stages *cost.Stages, keysFile string) (*http.Serv
 	mux.HandleFunc("GET /counts", answerJSON(func(context.Context) (any, error) {
 		return edgeCounts{e.Counts(), stages.Report()}, nil
 	}))
+	mux.HandleFunc("GET /runtime", answerJSON(ownRuntime))
 	mux.HandleFunc("POST /reload", answerJSON(func(context.Context) (any, error) { return struct{}{}, reload() }))
 	mux.HandleFunc("POST /chaos", takeFault(func(_ context.Context, f *Fault) error {
 		if f.Do != FaultSlow {

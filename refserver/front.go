@@ -54,6 +54,7 @@ func (s *supervisor) adminHandler() http.Handler {
 	mux.HandleFunc("GET /path", answerJSON(s.path))
 	mux.HandleFunc("POST /chaos", takeFault(s.inject))
 	mux.HandleFunc("GET /stages", answerJSON(s.stages))
+	mux.HandleFunc("GET /runtime", answerJSON(s.runtimes))
 	mux.HandleFunc("/keys", http.NotFound) // central's secrets stay inside
 	mux.HandleFunc("/ingest", http.NotFound)
 	return mux
@@ -101,16 +102,21 @@ func (s *supervisor) backlog(ctx context.Context) int64 {
 // components names what really runs.
 func (s *supervisor) components(ctx context.Context) (any, error) {
 	c := s.config.Composition
-	list := []admin.Component{frontComponent(c.Front)}
+	list, err := s.frontComponents(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if c.Buffer == BufferShm {
-		list = append(list, admin.Component{Role: "queue", Implementation: "shared memory", Version: fmt.Sprintf("lane format %d", shm.Version)},
-			admin.Component{Role: "uplink", Implementation: "UDP", Version: fmt.Sprintf("datagram format %d", datagram.Version)})
+		uplink := admin.Component{Role: "uplink", Implementation: "UDP", Version: fmt.Sprintf("datagram format %d", datagram.Version)}
+		if c.Uplink == UplinkGRPC {
+			uplink.Implementation, uplink.Version = "grpc-go", buildinfo.ModuleVersion(grpcModule)
+		}
+		list = append(list, admin.Component{Role: "queue", Implementation: "shared memory", Version: fmt.Sprintf("lane format %d", shm.Version)}, uplink)
 	} else {
 		redis := admin.Component{Role: "redis", Implementation: "redis-server"}
 		if !s.realRedis {
 			redis.Implementation, redis.Embedded = "miniredis", true
 		}
-		var err error
 		if redis.Version, err = redisbuf.Version(ctx, s.nodes[0].redis); err != nil {
 			return nil, fmt.Errorf("ask Redis for its version: %w", err)
 		}
@@ -121,6 +127,25 @@ func (s *supervisor) components(ctx context.Context) (any, error) {
 		return nil, err
 	}
 	return append(list, central...), nil
+}
+
+const grpcModule = "google.golang.org/grpc"
+
+// frontComponents name what partners come to.
+func (s *supervisor) frontComponents(ctx context.Context) ([]admin.Component, error) {
+	front := s.config.Composition.Front
+	list := []admin.Component{frontComponent(front)}
+	switch front {
+	case FrontGRPC:
+		list = append(list, admin.Component{Role: "streams", Implementation: "grpc-go", Version: buildinfo.ModuleVersion(grpcModule)})
+	case FrontWorker:
+		var counts workerCounts
+		if err := s.of(RoleWorker)[0].control.get(ctx, "/counts", &counts); err != nil {
+			return nil, fmt.Errorf("ask the Worker for its version: %w", err)
+		}
+		list = append([]admin.Component{counts.Component}, list...)
+	}
+	return list, nil
 }
 
 func frontComponent(front string) admin.Component {
@@ -134,7 +159,9 @@ func frontComponent(front string) admin.Component {
 // the counts themselves are the process's own, see its package.
 type Path struct {
 	Edges       []PathStep `json:"edges"`
+	Workers     []PathStep `json:"workers,omitempty"`
 	Batchers    []PathStep `json:"batchers,omitempty"`
+	Streamers   []PathStep `json:"streamers,omitempty"`
 	Redis       []PathStep `json:"redis,omitempty"`
 	Replicators []PathStep `json:"replicators,omitempty"`
 	Central     PathStep   `json:"central"`
@@ -153,7 +180,7 @@ type PathStep struct {
 func (s *supervisor) path(ctx context.Context) (any, error) {
 	var path Path
 	for role, steps := range map[Role]*[]PathStep{RoleEdge: &path.Edges, RoleBatcher: &path.Batchers,
-		RoleRedis: &path.Redis, RoleReplicator: &path.Replicators} {
+		RoleRedis: &path.Redis, RoleReplicator: &path.Replicators, RoleStreamer: &path.Streamers, RoleWorker: &path.Workers} {
 		for _, p := range s.of(role) {
 			*steps = append(*steps, s.step(ctx, p))
 		}

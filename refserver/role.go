@@ -23,6 +23,8 @@ const (
 	RoleBatcher    Role = "batcher"    // lanes to datagrams
 	RoleRedis      Role = "redis"      // an edge's Redis
 	RoleReplicator Role = "replicator" // an edge's Redis to central
+	RoleStreamer   Role = "streamer"   // lanes to central over a gRPC stream
+	RoleWorker     Role = "worker"     // workerd with our Worker, in front of the edges
 	RoleCollector  Role = "collector"  // central
 )
 
@@ -88,6 +90,16 @@ type RoleConfig struct {
 	TLSAddr     string `json:"tls_addr"`
 	TLSCertFile string `json:"tls_cert_file"`
 	TLSKeyFile  string `json:"tls_key_file"`
+	// GRPCAddr is where an edge takes streams, together with the others; "" is
+	// nowhere.
+	GRPCAddr string `json:"grpc_addr"`
+	// EdgeAddr is where the edges listen that a Worker hands over to, and
+	// Verified the token by which they know it; "" is nobody.
+	EdgeAddr string `json:"edge_addr"`
+	Verified string `json:"verified"`
+	// Guard and GuardSweep are Config's.
+	Guard      []string `json:"guard"`
+	GuardSweep []string `json:"guard_sweep"`
 	// Crash is a named point and on which passage the process kills itself
 	// there: "answered-not-buffered#137"; "" means never.
 	Crash string `json:"crash"`

@@ -9,14 +9,12 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
-	"runtime"
 	"syscall"
 	"time"
 
 	"github.com/postbench/postbench/refserver/admin"
 	"github.com/postbench/postbench/refserver/cost"
 	"github.com/postbench/postbench/refserver/monolith"
-	"github.com/postbench/postbench/refserver/store"
 )
 
 // Limits of the HTTP front.
@@ -79,13 +77,17 @@ func serve(ctx context.Context, config Config, ready func(Addresses)) (err error
 		return fmt.Errorf("serve: %w", err)
 	}
 	defer owned.Close()
-	books, err := store.Open(ctx, store.Options{
-		Dir: config.DataDir, AtomicCaps: config.Composition.Caps == CapsAtomic, Now: config.Now,
-	})
+	databases, err := openDatabases(ctx, &config)
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
-	defer func() { err = cmp.Or(err, books.Close()) }()
+	defer func() { err = cmp.Or(err, databases.close(ctx)) }()
+	if config.Composition.Front == FrontPHP {
+		if err := listener.Close(); err != nil { // nginx listens there
+			return fmt.Errorf("serve: %w", err)
+		}
+		return servePHP(ctx, &config, databases, listener.Addr().String(), ready)
+	}
 	access, err := openAccessLog(config.DataDir, &config.Composition)
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
@@ -97,15 +99,15 @@ func serve(ctx context.Context, config Config, ready func(Addresses)) (err error
 	}
 	defer func() { err = cmp.Or(err, stages.Close()) }()
 	handler, err := monolith.New(ctx, monolith.Config{
-		Conversions: books, Books: books, Population: books, Keys: books,
-		Components: components(books), SignedOnly: config.SignedOnly, MaxInFlight: config.MaxInFlight,
+		Conversions: databases.conversions(), Books: databases.books, Population: databases.population(), Keys: databases.books,
+		Components: append([]admin.Component{frontComponent(FrontPlain)}, databases.components...), SignedOnly: config.SignedOnly, MaxInFlight: config.MaxInFlight,
 		Now: config.Now, BootID: config.BootID, Log: config.Log, AccessLog: access.log,
 		Dialects: config.Dialects, Costs: stages,
 	})
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
-	one := &single{config: config, handler: handler, stages: stages, front: limitConnections(listener, maxConnections)}
+	one := &single{config: config, databases: databases, handler: handler, stages: stages, front: limitConnections(listener, maxConnections)}
 	if err := one.run(ctx, ready); err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
@@ -119,12 +121,4 @@ func listen(ctx context.Context, addr string) (net.Listener, error) {
 		return nil, fmt.Errorf("listen on %s: %w; stop the other program or choose another port, 0 takes a free one", addr, ErrAddrInUse)
 	}
 	return listener, err
-}
-
-func components(books *store.SQL) []admin.Component {
-	return []admin.Component{
-		{Role: "http", Implementation: "net/http", Version: runtime.Version()},
-		{Role: "sql", Implementation: "sqlite", Version: books.Version(), Embedded: true},
-		{Role: "clicks", Implementation: "sqlite", Version: books.Version(), Embedded: true},
-	}
 }

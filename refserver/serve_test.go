@@ -51,7 +51,7 @@ func config(t testing.TB, dir, caps string) refserver.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return refserver.Config{Composition: c, Addr: "127.0.0.1:0", DataDir: dir, BootID: "boot-1",
+	return refserver.Config{Composition: c, Addr: "127.0.0.1:0", Real: refserver.Real{Embedded: true}, DataDir: dir, BootID: "boot-1",
 		Now: func() time.Time { return time.Unix(nowUnixS, 5) }}
 }
 

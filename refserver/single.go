@@ -9,7 +9,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 
+	"github.com/postbench/postbench/internal/gostats"
 	"github.com/postbench/postbench/refserver/accept"
 	"github.com/postbench/postbench/refserver/cost"
 	"github.com/postbench/postbench/refserver/monolith"
@@ -17,10 +19,11 @@ import (
 
 // single is a server in one process, ready to serve.
 type single struct {
-	config  Config
-	handler *monolith.Server
-	stages  *cost.Stages
-	front   *limitedListener
+	config    Config
+	databases *databases
+	handler   *monolith.Server
+	stages    *cost.Stages
+	front     *limitedListener
 }
 
 // run serves until ctx ends and then drains.
@@ -51,8 +54,12 @@ func (s *single) run(ctx context.Context, ready func(Addresses)) error {
 		go func() { failed <- server.Serve(l) }()
 	}
 	go func() { failed <- judge.Serve(admin) }()
+	died, stopWatching := s.databases.died(ctx)
+	defer stopWatching()
 	ready(at)
 	select {
+	case err := <-died:
+		return errors.Join(err, server.Close(), judge.Close())
 	case err := <-failed:
 		return errors.Join(err, server.Close(), judge.Close())
 	case <-ctx.Done():
@@ -92,6 +99,10 @@ func (s *single) adminHandler() http.Handler {
 	mux.HandleFunc("/pb/", http.NotFound)
 	mux.HandleFunc("/p/", http.NotFound)
 	mux.HandleFunc("GET /stages", answerJSON(func(context.Context) (any, error) { return s.stages.Report(), nil }))
+	mux.HandleFunc("GET /runtime", answerJSON(func(context.Context) (any, error) {
+		return []ProcessRuntime{{Process: "server", Pid: os.Getpid(), Runtime: gostats.Read()}}, nil
+	}))
+	mux.HandleFunc("GET /queries", answerJSON(s.databases.report))
 	mux.HandleFunc("POST /chaos", takeFault(s.inject))
 	return mux
 }

@@ -6,15 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/postbench/postbench/internal/netem"
 	"github.com/postbench/postbench/internal/proc"
@@ -33,8 +29,11 @@ type supervisor struct {
 	pskFiles  []string
 	realRedis bool
 
-	frontAddr     string // where the edges listen
+	frontAddr     string // where partners come to: the edges, or a Worker before them
 	tlsAddr       string // where they do for TLS; "" is nowhere
+	edgeAddr      string // where the edges listen
+	grpcAddr      string // where they take streams; "" is nowhere
+	verified      string // the token by which edges know the Worker; "" is nobody
 	adminAddr     string // where the supervisor does
 	receiveAddr   string // where the collector receives
 	collectorAddr string // where batchers send to: the relay's address or receiveAddr
@@ -42,6 +41,7 @@ type supervisor struct {
 	ingestToken   string
 	relay         atomic.Pointer[netem.Relay]
 
+	freed     []func()   // what keeps addresses until the end
 	processes []*process // in the order of their start
 	central   *control
 	keysMu    sync.Mutex // one distribution of keys at a time
@@ -50,34 +50,24 @@ type supervisor struct {
 // supervise runs the composition's processes until ctx ends, then drains them
 // in the order of a postback's way.
 func supervise(ctx context.Context, config Config, ready func(Addresses)) (err error) {
-	reserved, err := reserve(config.Addr)
-	if err != nil {
-		return fmt.Errorf("serve: %w", err)
-	}
-	defer reserved.close()
-	secure := &reservation{fd: -1}
-	if config.TLSCertFile != "" {
-		if secure, err = reserve(anyPort); err != nil {
-			return fmt.Errorf("serve: %w", err)
+	s := &supervisor{config: config, receiveAddr: anyPort}
+	defer func() {
+		for _, free := range s.freed {
+			free()
 		}
-		defer secure.close()
+	}()
+	if err := s.reserveAll(); err != nil {
+		return fmt.Errorf("serve: %w", err)
 	}
 	owned, err := ownDataDir(config.DataDir, &config.Composition)
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
 	defer owned.Close()
-	runDir, err := proc.NewRunDir("")
-	if err != nil {
+	if s.runDir, err = proc.NewRunDir(""); err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
-	defer func() { err = cmp.Or(err, runDir.Close()) }()
-	s := &supervisor{config: config, runDir: runDir, frontAddr: reserved.addr, tlsAddr: secure.addr, receiveAddr: anyPort}
-	free, err := s.reserveIngest()
-	if err != nil {
-		return fmt.Errorf("serve: %w", err)
-	}
-	defer free()
+	defer func() { err = cmp.Or(err, s.runDir.Close()) }()
 	if err := s.run(ctx, ready); err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
@@ -97,7 +87,7 @@ func (s *supervisor) run(ctx context.Context, ready func(Addresses)) error {
 	}
 	err = s.startAll(ctx, helpers)
 	if err == nil {
-		ready(Addresses{Front: s.frontAddr, Admin: s.adminAddr, TLS: s.tlsAddr})
+		ready(Addresses{Front: s.frontAddr, Admin: s.adminAddr, TLS: s.tlsAddr, GRPC: s.grpcAddr})
 		err = s.keepAll(ctx)
 	}
 	err = errors.Join(err, s.stopAll(ctx))
@@ -113,20 +103,32 @@ func (s *supervisor) plan() error {
 	collector := s.child(RoleCollector, 0)
 	s.central, s.processes = collector.control, []*process{collector}
 	for i := range s.nodes {
-		if s.config.Composition.Uplink == UplinkUDP {
+		switch s.config.Composition.Uplink {
+		case UplinkUDP, UplinkUDPAcked:
 			s.processes = append(s.processes, s.child(RoleBatcher, i))
+			continue
+		case UplinkGRPC:
+			s.processes = append(s.processes, s.child(RoleStreamer, i))
 			continue
 		}
 		redis, err := s.redisServer(i)
 		if err != nil {
 			return err
 		}
-		s.processes = append(s.processes, redis, s.child(RoleReplicator, i))
+		if redis != nil {
+			s.processes = append(s.processes, redis)
+		}
+		s.processes = append(s.processes, s.child(RoleReplicator, i))
 	}
 	for i := range s.nodes {
 		edge := s.child(RoleEdge, i)
 		edge.afterRestart = func(ctx context.Context) error { return s.reload(ctx, edge) }
 		s.processes = append(s.processes, edge)
+	}
+	if s.config.Composition.Front == FrontWorker {
+		worker := s.child(RoleWorker, 0)
+		worker.afterRestart = func(ctx context.Context) error { return s.reload(ctx, worker) }
+		s.processes = append(s.processes, worker)
 	}
 	return nil
 }
@@ -152,11 +154,14 @@ func (s *supervisor) startAll(ctx, helpers context.Context) error {
 }
 
 func (s *supervisor) startRelay(helpers context.Context) error {
-	if s.config.Composition.Uplink != UplinkUDP || !s.config.impaired() && s.config.Uplink == nil {
+	if !s.config.Composition.SendsDatagrams() || !s.config.impaired() && s.config.Uplink == nil {
 		return nil
 	}
 	relaying := netem.Config{
 		Forward: s.receiveAddr, Seed: s.config.Seed, Impairment: s.config.UDP, Drop: s.config.UDPDrop, Records: datagram.RecordCount,
+	}
+	if s.config.Composition.Uplink == UplinkUDPAcked {
+		relaying.Back = s.config.UDP
 	}
 	if path := s.config.Uplink; path != nil {
 		relaying.DelayNs, relaying.Jitter = path.RTTNs/2, path.Jitter
@@ -201,7 +206,7 @@ func (s *supervisor) stopAll(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
 	defer cancel()
 	var errs []error
-	for _, role := range []Role{RoleEdge, RoleBatcher, RoleReplicator, RoleRedis, RoleCollector} {
+	for _, role := range []Role{RoleWorker, RoleEdge, RoleBatcher, RoleStreamer, RoleReplicator, RoleRedis, RoleCollector} {
 		var stopping sync.WaitGroup
 		var mu sync.Mutex
 		for _, p := range s.processes {
@@ -236,7 +241,7 @@ func (s *supervisor) distributeKeys(ctx context.Context) error {
 	if err := wholefile.Write(filepath.Join(s.runDir.Path(), "keys.json"), text); err != nil {
 		return err
 	}
-	for _, p := range s.of(RoleEdge) {
+	for _, p := range append(s.of(RoleEdge), s.of(RoleWorker)...) {
 		if p.running() == nil {
 			continue // it reads the file when it starts
 		}
@@ -247,76 +252,15 @@ func (s *supervisor) distributeKeys(ctx context.Context) error {
 	return nil
 }
 
-// reload makes an edge read the keys file: they may have changed between its
+// reload makes a process read the keys file: they may have changed between its
 // reading and its being ready.
-func (s *supervisor) reload(ctx context.Context, edge *process) error {
+func (s *supervisor) reload(ctx context.Context, p *process) error {
 	s.keysMu.Lock()
 	defer s.keysMu.Unlock()
-	return edge.control.post(ctx, "/reload", nil)
+	return p.control.post(ctx, "/reload", nil)
 }
 
 // of are the processes of a role.
 func (s *supervisor) of(role Role) []*process {
 	return slices.DeleteFunc(slices.Clone(s.processes), func(p *process) bool { return p.role != role })
-}
-
-// reservation keeps an address for the edges: bound, not listening, so that
-// the kernel gives connections to the edges alone and the port to nobody else.
-type reservation struct {
-	addr string
-	fd   int
-}
-
-func reserve(addr string) (*reservation, error) {
-	// With SO_REUSEPORT alone two servers of one user would share the port
-	// unnoticed.
-	first, err := listen(context.Background(), addr)
-	if err != nil {
-		return nil, err
-	}
-	taken := first.Addr().(*net.TCPAddr)
-	if err := first.Close(); err != nil {
-		return nil, err
-	}
-	fd, err := bindShared(taken)
-	if err != nil {
-		return nil, fmt.Errorf("keep %v for the edges: %w", taken, err)
-	}
-	return &reservation{addr: taken.String(), fd: fd}, nil
-}
-
-func bindShared(addr *net.TCPAddr) (fd int, err error) {
-	family, sockaddr := unix.AF_INET6, unix.Sockaddr(nil)
-	if ip := addr.IP.To4(); ip != nil {
-		family, sockaddr = unix.AF_INET, &unix.SockaddrInet4{Port: addr.Port, Addr: [4]byte(ip)}
-	} else {
-		sockaddr = &unix.SockaddrInet6{Port: addr.Port, Addr: [16]byte(addr.IP.To16())}
-	}
-	fd, err = unix.Socket(family, unix.SOCK_STREAM, 0)
-	if err != nil {
-		return -1, err
-	}
-	unix.CloseOnExec(fd)
-	err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
-	if err == nil {
-		err = unix.Bind(fd, sockaddr)
-	}
-	if err != nil {
-		_ = unix.Close(fd)
-	}
-	return fd, err
-}
-
-func (r *reservation) close() { _ = unix.Close(r.fd) }
-
-// listenShared listens at an address that is reserved.
-func listenShared(ctx context.Context, addr string) (net.Listener, error) {
-	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		var failed error
-		err := c.Control(func(fd uintptr) {
-			failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
-		})
-		return cmp.Or(err, failed)
-	}}
-	return config.Listen(ctx, "tcp", addr)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/postbench/postbench/internal/wholefile"
 	"github.com/postbench/postbench/refserver/datagram"
 	"github.com/postbench/postbench/refserver/lanes"
+	"github.com/postbench/postbench/refserver/parts"
 	"github.com/postbench/postbench/refserver/redisbuf"
 )
 
@@ -82,14 +83,24 @@ func (s *supervisor) socket(role Role, node int) string {
 func (s *supervisor) roleConfig(role Role, i int) RoleConfig {
 	c := RoleConfig{
 		Role: role, Node: i, Composition: s.config.Composition, SignedOnly: s.config.SignedOnly, BootID: s.config.BootID,
-		Control: s.socket(role, i), Central: s.socket(RoleCollector, 0), Admin: s.adminAddr, Addr: s.frontAddr,
+		Control: s.socket(role, i), Central: s.socket(RoleCollector, 0), Admin: s.adminAddr, Addr: s.edgeAddr,
 		CollectorAddr: s.collectorAddr, RedisTTLNs: int64(float64(RedisTTL) / s.config.TimeScale),
 		LaneSlots: lanes.SlotsFor(s.config.BufferFor, BufferRatePerS), KeysFile: filepath.Join(s.runDir.Path(), "keys.json"), PSKFiles: s.pskFiles,
 	}
 	c.Dialects, c.Costs, c.Seed = s.config.Dialects, s.config.Costs, s.config.Seed
 	c.Uplink, c.IngestAddr, c.IngestToken = s.config.Uplink, s.ingestAddr, s.ingestToken
 	c.TLSAddr, c.TLSCertFile, c.TLSKeyFile = s.tlsAddr, s.config.TLSCertFile, s.config.TLSKeyFile
-	if role == RoleCollector {
+	c.GRPCAddr, c.EdgeAddr, c.Verified = s.grpcAddr, s.edgeAddr, s.verified
+	c.Guard, c.GuardSweep = s.config.Guard, s.config.GuardSweep
+	switch role {
+	case RoleWorker:
+		c.Dir, c.Addr = s.runDir.Path(), s.frontAddr
+		return c
+	case RoleEdge:
+		if s.config.Composition.Front == FrontWorker { // which speaks TLS for them
+			c.TLSAddr, c.TLSCertFile, c.TLSKeyFile = "", "", ""
+		}
+	case RoleCollector:
 		c.Dir, c.Addr = filepath.Join(s.config.DataDir, "central"), s.receiveAddr
 		return c
 	}
@@ -118,11 +129,16 @@ func (s *supervisor) child(role Role, i int) *process {
 	return p
 }
 
-// redisServer is a node's Redis: the real one where it is on PATH.
+// redisServer is a node's Redis: the real one where it is on PATH, nil where
+// its address was given.
 func (s *supervisor) redisServer(i int) (*process, error) {
+	if s.config.Real.Redis != "" {
+		s.nodes[i].redis, s.realRedis = s.config.Real.Redis, true
+		return nil, nil
+	}
 	program, err := exec.LookPath(redisProgram)
-	if err != nil {
-		return s.child(RoleRedis, i), nil
+	if err != nil || s.config.Real.Embedded {
+		return s.child(RoleRedis, i), s.config.Real.missing(PartRedis, fmt.Errorf("%s %w", redisProgram, parts.ErrMissing))
 	}
 	n := s.nodes[i]
 	dir := filepath.Join(n.dir, "redis")

@@ -4,10 +4,10 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
-	"errors"
+	"log/slog"
 	"net/http"
 
-	"github.com/postbench/postbench/internal/netem"
+	"github.com/postbench/postbench/refserver/collect"
 )
 
 // tokenHeader carries what tells central that it is its own replicator which
@@ -15,18 +15,25 @@ import (
 // the machine.
 const tokenHeader = "Postbench-Ingest"
 
-// reserveIngest keeps a port where central takes what comes over a network
-// path; none where no replicator does.
-func (s *supervisor) reserveIngest() (free func(), err error) {
-	if s.config.Uplink == nil || s.config.Composition.Uplink != UplinkReplicate {
-		return func() {}, nil
+// reserveIngest keeps a port where central takes what comes over a stream or
+// over a network path; none where neither does.
+func (s *supervisor) reserveIngest(keep func(addr string) (string, error)) (err error) {
+	c := &s.config.Composition
+	if c.Uplink != UplinkGRPC && (s.config.Uplink == nil || c.Uplink != UplinkReplicate) {
+		return nil
 	}
-	reserved, err := reserve(anyPort)
-	if err != nil {
-		return nil, err
+	s.ingestToken = rand.Text()
+	s.ingestAddr, err = keep(anyPort)
+	return err
+}
+
+// serveFar takes what comes over a stream or a network path until ctx ends; done
+// is closed when the last of it is answered.
+func (c *RoleConfig) serveFar(ctx context.Context, collector *collect.Collector, log *slog.Logger) (done <-chan struct{}, err error) {
+	if c.Composition.Uplink == UplinkGRPC {
+		return c.serveUplink(ctx, collector, log)
 	}
-	s.ingestAddr, s.ingestToken = reserved.addr, rand.Text()
-	return reserved.close, nil
+	return c.serveIngest(ctx, collector.Ingest())
 }
 
 // serveIngest takes hand-overs at IngestAddr until ctx ends; done is closed
@@ -58,12 +65,11 @@ func (c *RoleConfig) centralOverUplink() (central *control, end func() error, er
 	if c.IngestAddr == "" {
 		return newControl(c.Central), func() error { return nil }, nil
 	}
-	network := netem.NewNetwork(c.Seed + uint64(c.Node))
-	path, err := network.Path(*c.Uplink)
+	dial, end, err := c.dialUplink()
 	if err != nil {
-		return nil, nil, errors.Join(err, network.Close())
+		return nil, nil, err
 	}
-	central = newControlOver(path.Dial, "tcp", c.IngestAddr)
+	central = newControlOver(dial, "tcp", c.IngestAddr)
 	central.token = c.IngestToken
-	return central, network.Close, nil
+	return central, end, nil
 }

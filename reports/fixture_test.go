@@ -59,7 +59,7 @@ func run(name string, round int, p95Us, lost, overshoot int64) Variant {
 	v := Variant{
 		Name: name, Durability: "D1", OfferedPerS: 101, AchievedPerS: 100.5,
 		Composition: Composition{Front: "plain", Answer: "after-commit", Buffer: "none", Uplink: "none", Attribution: "sql+clickhouse",
-			Caps: "check-then-insert", Log: "json", LogWrite: "background", Edges: 1, External: "https://example.com/pb"},
+			Caps: "check-then-insert", Log: "json", LogWrite: "background", Edges: 1, Place: "region", External: "https://example.com/pb"},
 		Components: []Component{{Role: "sql", Implementation: "sqlite", Version: "3.50.1", Embedded: true}},
 		Latency: Latencies{
 			Response: block(p95Us/10, p95Us, 999-lost, 1+lost), Service: block(p95Us/10, p95Us/2, 999-lost, 0),
@@ -86,7 +86,7 @@ func run(name string, round int, p95Us, lost, overshoot int64) Variant {
 		Netem: &Netem{UDPSent: 210, Dropped: 1, DroppedRecords: 2, Duplicated: 1, Reordered: 3, Corrupted: 1, CorruptedRecords: 4, SendFailed: 1, KernelDrops: 1},
 		Faults: []Fault{{Do: "kill", Process: "batcher/0", AtNs: 1_000_000_000, ForNs: 500_000_000}, {Do: "crash", Process: "edge/0", Point: "answered-not-buffered#7"},
 			{Do: "slow", Process: "server", AtNs: 2_000_000_000, ForNs: 3_000_000_000, AddNs: 1_500_000_000}},
-		Resources: Resources{ServerCPUS: ptr(1.5), ClientCPUS: ptr(0.5), ServerGCStopMaxUs: ptr(float64(100 * round)), AllocsPerRequest: ptr(12.),
+		Resources: Resources{ServerCPUS: ptr(1.5), ClientCPUS: ptr(0.5), ServerGCStopMaxUs: ptr(float64(100 * round)), ServerGCStops: ptr(int64(3)), AllocsPerRequest: ptr(12.), SQLQueries: ptr(4.),
 			RSSMaxBytes: ptr(int64(64 << 20)), UDPKernelDrops: ptr(int64(1))},
 		Validity: Validity{Verdict: VerdictValid},
 	}
@@ -164,6 +164,9 @@ func fullResult(t *testing.T) Result {
 	first.Clock, second.Clock = &Clock{SameBoot: true}, &Clock{SameBoot: true}
 	other := merged(t, first, second)
 	variants := []Variant{base, other}
+	acked := *other.Path
+	acked.Acked = &AckedPath{Records: 1000, RecordsResent: 10, Bytes: 150_000, BytesResent: 1_500, Probes: 2, AckRTTUs: 31_000}
+	variants[1].Path = &acked
 	return Result{
 		Tool: Tool{Version: "0.1.0", Commit: "0123abc", Go: "go1.26.0"}, Command: []string{"postbench", "compare", "--rate", "100"},
 		Machine:       Machine{CPUs: 2, Model: "a CPU", Kernel: "Linux 6.1", MemBytes: 8 << 30, BootID: "5f0c3d0e"},

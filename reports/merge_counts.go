@@ -218,22 +218,34 @@ func mergeResources(runs []Variant) Resources {
 		ClientCPUS:     sumKnown(runs, func(v Variant) *float64 { return v.Resources.ClientCPUS }),
 		UDPKernelDrops: sumKnown(runs, func(v Variant) *int64 { return v.Resources.UDPKernelDrops }),
 	}
-	var attempts float64
 	for _, run := range runs {
 		merged.ServerGCStopMaxUs = larger(merged.ServerGCStopMaxUs, run.Resources.ServerGCStopMaxUs)
 		merged.RSSMaxBytes = larger(merged.RSSMaxBytes, run.Resources.RSSMaxBytes)
-		attempts += float64(run.Ledger.Attempts)
 	}
-	allocs := sumKnown(runs, func(v Variant) *float64 {
-		if v.Resources.AllocsPerRequest == nil {
+	merged.ServerGCStops = sumKnown(runs, func(v Variant) *int64 { return v.Resources.ServerGCStops })
+	merged.AllocsPerRequest = meanPerAttempt(runs, func(v *Variant) *float64 { return v.Resources.AllocsPerRequest })
+	merged.SQLQueries = meanPerAttempt(runs, func(v *Variant) *float64 { return v.Resources.SQLQueries })
+	return merged
+}
+
+// meanPerAttempt is the mean of a figure per attempt over the attempts of all
+// runs; nil where it is not known of all.
+func meanPerAttempt(runs []Variant, figure func(*Variant) *float64) *float64 {
+	var attempts float64
+	for i := range runs {
+		attempts += float64(runs[i].Ledger.Attempts)
+	}
+	sum := sumKnown(runs, func(v Variant) *float64 {
+		of := figure(&v)
+		if of == nil {
 			return nil
 		}
-		total := *v.Resources.AllocsPerRequest * float64(v.Ledger.Attempts)
+		total := *of * float64(v.Ledger.Attempts)
 		return &total
 	})
-	if allocs != nil && attempts > 0 {
-		*allocs /= attempts
-		merged.AllocsPerRequest = allocs
+	if sum == nil || attempts == 0 {
+		return nil
 	}
-	return merged
+	*sum /= attempts
+	return sum
 }

@@ -112,6 +112,7 @@ type Composition struct {
 	Log         string `json:"log,omitempty"`
 	LogWrite    string `json:"log_write,omitempty"`
 	Edges       int    `json:"edges,omitempty"`    // edge processes
+	Place       string `json:"place,omitempty"`    // where they stand
 	External    string `json:"external,omitempty"` // command or URL of the user's own server
 }
 
@@ -183,10 +184,12 @@ type Stage struct {
 type Resources struct {
 	ServerCPUS        *float64 `json:"server_cpu_s"`
 	ClientCPUS        *float64 `json:"client_cpu_s"`
-	ServerGCStopMaxUs *float64 `json:"server_gc_stop_max_us"`
-	AllocsPerRequest  *float64 `json:"allocs_per_request"`
-	RSSMaxBytes       *int64   `json:"rss_max_bytes"`    // of the server
-	UDPKernelDrops    *int64   `json:"udp_kernel_drops"` // datagrams
+	ServerGCStopMaxUs *float64 `json:"server_gc_stop_max_us"`    // the longest standstill for garbage collection of a process that answers; known to a quarter of its length
+	ServerGCStops     *int64   `json:"server_gc_stops"`          // how many there were
+	AllocsPerRequest  *float64 `json:"allocs_per_request"`       // objects, of the processes that answer
+	SQLQueries        *float64 `json:"sql_queries_per_postback"` // statements per request, transactions' begin and commit left out; nil: no SQL, or not told
+	RSSMaxBytes       *int64   `json:"rss_max_bytes"`            // of the server
+	UDPKernelDrops    *int64   `json:"udp_kernel_drops"`         // datagrams
 }
 
 // The two verdicts on a measurement.

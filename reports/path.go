@@ -1,6 +1,7 @@
 package reports
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 )
@@ -15,6 +16,8 @@ type Path struct {
 	// RecordsCommitted are the records that central has committed, repeats
 	// included: they survive its death.
 	RecordsCommitted int64 `json:"records_committed"`
+	// Acked is what the acks of central cost; nil without any.
+	Acked *AckedPath `json:"acked"`
 	// Datagrams sent, nil as RecordsSent and without a UDP uplink.
 	Datagrams *int64 `json:"datagrams"`
 	// RecordsExpired were gone from an edge's Redis before central confirmed
@@ -34,10 +37,21 @@ type Path struct {
 	AtLeast bool `json:"at_least"`
 }
 
-// Unaccounted are the records that were sent in datagrams and not committed; nil
-// when it is not known how many were sent.
+// AckedPath is an uplink that sends again what central has not acked. Counts
+// are of the living senders: those of killed ones died with them.
+type AckedPath struct {
+	Records       int64   `json:"records"`        // acked
+	RecordsResent int64   `json:"records_resent"` // further sendings of a record
+	Bytes         int64   `json:"bytes"`          // sent, without UDP and IP headers
+	BytesResent   int64   `json:"bytes_resent"`   // of records, that were sent again
+	Probes        int64   `json:"probes"`         // datagrams without a record
+	AckRTTUs      float64 `json:"ack_rtt_us"`     // from sending to its ack, smoothed, at the end; the largest of all senders; 0: not measured
+}
+
+// Unaccounted are the records that were sent in datagrams, never to be sent
+// again, and not committed; nil when it is not known how many were sent.
 func (p *Path) Unaccounted() *int64 {
-	if p.RecordsSent == nil || p.Datagrams == nil {
+	if p.RecordsSent == nil || p.Datagrams == nil || p.Acked != nil {
 		return nil
 	}
 	n := *p.RecordsSent - p.RecordsCommitted
@@ -82,6 +96,7 @@ func mergePath(runs []Variant) *Path {
 	}
 	for _, v := range runs {
 		merged.RecordsCommitted += v.Path.RecordsCommitted
+		merged.Acked = mergeAcked(merged.Acked, v.Path.Acked)
 		merged.RecordsExpired += v.Path.RecordsExpired
 		merged.DroppedAfterAnswer += v.Path.DroppedAfterAnswer
 		merged.KernelDrops += v.Path.KernelDrops
@@ -90,6 +105,17 @@ func mergePath(runs []Variant) *Path {
 		merged.AtLeast = merged.AtLeast || v.Path.AtLeast
 	}
 	return merged
+}
+
+func mergeAcked(sum, more *AckedPath) *AckedPath {
+	if sum == nil || more == nil {
+		return cmp.Or(sum, more)
+	}
+	return &AckedPath{
+		Records: sum.Records + more.Records, RecordsResent: sum.RecordsResent + more.RecordsResent,
+		Bytes: sum.Bytes + more.Bytes, BytesResent: sum.BytesResent + more.BytesResent, Probes: sum.Probes + more.Probes,
+		AckRTTUs: max(sum.AckRTTUs, more.AckRTTUs),
+	}
 }
 
 func mergeNetem(runs []Variant) *Netem {
@@ -131,6 +157,9 @@ func pathSection(v *Variant) string {
 			lost = fmt.Sprintf("; %d sent and not committed", *n)
 		}
 		line("%s, %d committed by central%s", sent, p.RecordsCommitted, lost)
+		if p.Acked != nil {
+			line("%s", p.Acked.text())
+		}
 		for _, count := range []struct {
 			n    int64
 			what string
@@ -163,6 +192,22 @@ func pathSection(v *Variant) string {
 		return "done on purpose\n" + text
 	}
 	return "path from the edges to central\n" + text
+}
+
+// text is what losing nothing costs in bandwidth and delay.
+func (a *AckedPath) text() string {
+	text := fmt.Sprintf("acked by central: %d records; %d sent again", a.Records, a.RecordsResent)
+	if a.Records > 0 {
+		text += fmt.Sprintf(" (%s)", percent(float64(a.RecordsResent)/float64(a.Records)))
+	}
+	if a.Bytes > 0 && a.Records > 0 {
+		text += fmt.Sprintf(", %d bytes sent for a record, %s of all bytes for the second time or later",
+			a.Bytes/a.Records, percent(float64(a.BytesResent)/float64(a.Bytes)))
+	}
+	if a.AckRTTUs > 0 {
+		text += ", an ack after " + duration(a.AckRTTUs)
+	}
+	return text
 }
 
 func (f *Fault) text() string {

@@ -148,6 +148,16 @@ func TestSummaryGolden(t *testing.T) {
 	}
 }
 
+// What losing nothing costs is part of the path.
+func TestAckedPathText(t *testing.T) {
+	v := fullResult(t).Variants[1]
+	want := "  acked by central: 1000 records; 10 sent again (1.00%), 150 bytes sent for a record, 1.00% of all bytes for the second\n" +
+		"    time or later, an ack after 31.0ms\n"
+	if got := pathSection(&v); !strings.Contains(got, want) || strings.Contains(got, "sent and not committed") {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+}
+
 func TestClockText(t *testing.T) {
 	measured := Latencies{Recorded: block(1, 2, 10, 0)}
 	for _, tt := range []struct {

@@ -69,6 +69,7 @@ var purePackages = []string{
 	"internal/postback", "internal/intent", "internal/hist", "internal/dist", "internal/expect",
 	"loadgen/schedule", "loadgen/audit", "refserver/decide",
 	"refserver/shm", "refserver/datagram", "refserver/batch", "refserver/replicate",
+	"refserver/acked", "refserver/stream/delivery",
 }
 
 var impureImports = []string{"net", "os", "syscall", "golang.org/x/sys", "crypto/rand"}

@@ -49,6 +49,11 @@ func (p *plan) variant(m *measurement) reports.Variant {
 	if m.serverCPUS >= 0 {
 		v.Resources.ServerCPUS = &m.serverCPUS
 	}
+	if m.goWork != nil {
+		maxStopUs, allocs := float64(m.goWork.maxStopNs)/1e3, m.goWork.perRequest(m.outcome.Attempts.Total)
+		v.Resources.ServerGCStopMaxUs, v.Resources.ServerGCStops, v.Resources.AllocsPerRequest = &maxStopUs, &m.goWork.stops, allocs
+	}
+	v.Resources.SQLQueries = m.sqlQueries
 	v.OfferedPerS, v.AchievedPerS = p.rates(m)
 	if m.sheet != nil {
 		v.Latency.Delivery = reports.NewLatency(m.sheet.Delivery)

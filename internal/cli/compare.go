@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -199,7 +200,7 @@ func compare(ctx context.Context, f *compareFlags, stdout, stderr io.Writer) err
 		return err
 	}
 	for i := range list {
-		if err := p.servable(&list[i].composition); err != nil {
+		if err := cmp.Or(p.servable(&list[i].composition), p.playsExternal(&list[i].composition, f.rounds)); err != nil {
 			return err
 		}
 	}
@@ -211,6 +212,9 @@ func compare(ctx context.Context, f *compareFlags, stdout, stderr io.Writer) err
 	defer dir.discard()
 	f.settings.bootID, f.settings.stderr = machine.Read().BootID, stderr
 	f.settings.quiet = ownServerQuiet
+	if slices.ContainsFunc(list, func(c contender) bool { return c.composition.External != nil }) {
+		fmt.Fprint(stderr, strings.Join(p.ownServerNotes(), ""))
+	}
 	c := &comparison{plan: p, settings: &f.settings, dir: dir, rounds: f.rounds, stdout: stdout, stderr: stderr}
 	runs, playErr := c.play(ctx, list)
 	if len(runs) == 0 && playErr == nil {
@@ -320,6 +324,9 @@ func (c *comparison) print(result reports.Result) error {
 	fmt.Fprintln(c.stdout)
 	fmt.Fprint(c.stdout, reports.Table(result.Variants))
 	fmt.Fprintln(c.stdout)
+	if work := reports.WorkTable(result.Variants); work != "" {
+		fmt.Fprintln(c.stdout, work)
+	}
 	fmt.Fprint(c.stdout, reports.WrapSentence(result.Comparison...))
 	printExpectations(c.stdout, result.Expectations)
 	fmt.Fprintf(c.stdout, "\n%s\n", c.plan.provenance(&result))

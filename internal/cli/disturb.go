@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/postbench/postbench/internal/netem"
 	"github.com/postbench/postbench/refserver"
 )
 
@@ -23,16 +24,16 @@ const (
 // disturbances are the flags about what goes wrong between edges and central,
 // on purpose.
 type disturbances struct {
-	udpLoss   string
-	udpDrop   string
-	timeScale float64
-	chaos     string
-	bufferFor time.Duration
+	udpLoss, udpDuplicate, udpReorder string
+	udpDrop                           string
+	timeScale                         float64
+	chaos                             string
+	bufferFor                         time.Duration
 
-	lossShare float64 // of --udp-loss, 0 to 1
-	drop      []uint64
-	faults    []plannedFault
-	crash     *crashFault
+	udp    netem.Impairment
+	drop   []uint64
+	faults []plannedFault
+	crash  *crashFault
 }
 
 // maxServerScale keeps the 5 minutes of an edge's Redis at 5 s when a scenario
@@ -68,7 +69,9 @@ func (d *disturbances) registerServer(flags *pflag.FlagSet) {
 }
 
 func (d *disturbances) registerPath(flags *pflag.FlagSet) {
-	flags.StringVar(&d.udpLoss, "udp-loss", "", "share of the datagrams to central that vanish (`P%`), such as 0.001%")
+	for _, f := range d.shares() {
+		flags.StringVar(f.text, f.flag, "", f.help)
+	}
 	flags.StringVar(&d.udpDrop, "udp-drop", "", "`LIST` of the datagrams to central that vanish, counted from 1: 3,17,40-45")
 	flags.DurationVar(&d.bufferFor, "buffer-for", refserver.DefaultBufferFor, fmt.Sprintf("how long an edge's lane holds %d postbacks/s that nobody takes; when it is full, the edge answers 503", refserver.BufferRatePerS))
 }
@@ -79,10 +82,27 @@ func (d *disturbances) register(flags *pflag.FlagSet) {
 	flags.StringVar(&d.chaos, "chaos", "", "`LIST` of faults of the server: kill:ROLE[/N]@T[+DOWN], stop:ROLE[/N]@T+FOR, crash:ROLE[/N]:POINT#NTH;\nsuch as kill:collector@2s+1s")
 }
 
+// udpShare is a flag about what happens to a share of the datagrams.
+type udpShare struct {
+	flag, help string
+	text       *string
+	share      *float64 // 0 to 1
+}
+
+func (d *disturbances) shares() []udpShare {
+	return []udpShare{
+		{"udp-loss", "share of the datagrams between edges and central that vanish (`P%`), such as 0.001%", &d.udpLoss, &d.udp.Loss},
+		{"udp-duplicate", "share of them that come twice (`P%`)", &d.udpDuplicate, &d.udp.Duplicate},
+		{"udp-reorder", "share of them that are overtaken by later ones (`P%`)", &d.udpReorder, &d.udp.Reorder},
+	}
+}
+
 // resolve reads the flags.
 func (d *disturbances) resolve() (err error) {
-	if d.lossShare, err = percent(d.udpLoss); err != nil {
-		return fmt.Errorf("--udp-loss %w", err)
+	for _, f := range d.shares() {
+		if *f.share, err = percent(*f.text); err != nil {
+			return fmt.Errorf("--%s %w", f.flag, err)
+		}
 	}
 	if d.drop, err = ordinals(d.udpDrop); err != nil {
 		return fmt.Errorf("--udp-drop %w", err)
@@ -107,8 +127,11 @@ func (d *disturbances) resolve() (err error) {
 
 // fits refuses what the composition has no part for.
 func (d *disturbances) fits(c *refserver.Composition) error {
-	if c.Uplink != refserver.UplinkUDP && (d.lossShare > 0 || len(d.drop) > 0) {
-		return fmt.Errorf("--udp-loss and --udp-drop: variant %s sends no datagrams; its uplink is %s", c.Name, c.Uplink)
+	if c.External != nil && (d.udp != netem.Impairment{} || len(d.drop) > 0 || len(d.faults) > 0 || d.crash != nil) {
+		return fmt.Errorf("--chaos and --udp-…: variant %s is a server of your own, whose inside is not known here", c.Name)
+	}
+	if !c.SendsDatagrams() && (d.udp != netem.Impairment{} || len(d.drop) > 0) {
+		return fmt.Errorf("--udp-loss, --udp-duplicate, --udp-reorder and --udp-drop: variant %s sends no datagrams; its uplink is %s", c.Name, c.Uplink)
 	}
 	roles := c.Roles()
 	for _, f := range d.faults {
@@ -255,8 +278,12 @@ func (d *disturbances) serverArgs(c *refserver.Composition, seed uint64) []strin
 	if c.Buffer == refserver.BufferShm {
 		args = append(args, "--buffer-for", d.bufferFor.String())
 	}
-	if c.Uplink == refserver.UplinkUDP {
-		args = append(args, "--udp-loss", fmt.Sprintf("%v%%", 100*d.lossShare), "--udp-drop", d.udpDrop, "--seed", strconv.FormatUint(seed, 10))
+	args = append(args, "--seed", strconv.FormatUint(seed, 10))
+	if c.SendsDatagrams() {
+		for _, f := range d.shares() {
+			args = append(args, "--"+f.flag, fmt.Sprintf("%v%%", 100**f.share))
+		}
+		args = append(args, "--udp-drop", d.udpDrop)
 	}
 	if d.crash != nil && slices.Contains(c.Roles(), d.crash.role) {
 		args = append(args, "--crash", fmt.Sprintf("%s/%d:%s", d.crash.role, d.crash.node, d.crash.point))

@@ -16,8 +16,8 @@ func TestDisturbances(t *testing.T) {
 	if err := d.resolve(); err != nil {
 		t.Fatal(err)
 	}
-	if d.lossShare != 0.00001 || !slices.Equal(d.drop, []uint64{3, 17, 40, 41, 42}) {
-		t.Errorf("loss %v, drop %v", d.lossShare, d.drop)
+	if d.udp.Loss != 0.00001 || !slices.Equal(d.drop, []uint64{3, 17, 40, 41, 42}) {
+		t.Errorf("loss %v, drop %v", d.udp.Loss, d.drop)
 	}
 	want := []plannedFault{
 		{2 * time.Second, refserver.Fault{Do: "kill", Role: "batcher"}},

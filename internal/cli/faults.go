@@ -111,11 +111,20 @@ type (
 	edgeCounts struct {
 		DroppedAfterAnswer int64 `json:"dropped_after_answer"`
 	}
+	workerCounts struct {
+		CPUNs int64 `json:"cpu_ns"` // of the program that the process runs
+	}
 	senderCounts struct {
 		RecordsSent   int64 `json:"records_sent"`
 		DatagramsSent int64 `json:"datagrams_sent"`
 		Replicated    int64 `json:"replicated"`
 		Expired       int64 `json:"expired"`
+		BytesSent     int64 `json:"bytes_sent"`
+		Acked         int64 `json:"acked"`
+		ResentRecords int64 `json:"resent_records"`
+		ResentBytes   int64 `json:"resent_bytes"`
+		Probes        int64 `json:"probes"`
+		RTTUs         int64 `json:"rtt_us"`
 	}
 	receiverCounts struct {
 		CommittedEver int64            `json:"committed_ever"`
@@ -131,7 +140,9 @@ type (
 // serverPath is refserver.Path as the report reads it.
 type serverPath struct {
 	Edges       []pathStep[edgeCounts]   `json:"edges"`
+	Workers     []pathStep[workerCounts] `json:"workers"`
 	Batchers    []pathStep[senderCounts] `json:"batchers"`
+	Streamers   []pathStep[senderCounts] `json:"streamers"`
 	Redis       []pathStep[struct{}]     `json:"redis"`
 	Replicators []pathStep[senderCounts] `json:"replicators"`
 	Central     pathStep[receiverCounts] `json:"central"`
@@ -208,10 +219,41 @@ func (p *serverPath) cpu() time.Duration {
 	for _, r := range p.Redis {
 		sum += r.CPUNs
 	}
-	for _, s := range slices.Concat(p.Batchers, p.Replicators) {
+	for _, s := range p.senders() {
 		sum += s.CPUNs
 	}
+	for _, w := range p.Workers {
+		sum += w.CPUNs
+		if w.Counts != nil {
+			sum += w.Counts.CPUNs
+		}
+	}
 	return time.Duration(sum)
+}
+
+// senders hand records over to central.
+func (p *serverPath) senders() []pathStep[senderCounts] {
+	return slices.Concat(p.Batchers, p.Streamers, p.Replicators)
+}
+
+// acked is what those senders did that hear of central's commits; nil without
+// any.
+func (p *serverPath) acked() (sum *reports.AckedPath) {
+	for _, s := range slices.Concat(p.Batchers, p.Streamers) {
+		if s.Counts == nil || s.Counts.Acked == 0 {
+			continue
+		}
+		if sum == nil {
+			sum = &reports.AckedPath{}
+		}
+		sum.Records += s.Counts.Acked
+		sum.RecordsResent += s.Counts.ResentRecords
+		sum.Bytes += s.Counts.BytesSent
+		sum.BytesResent += s.Counts.ResentBytes
+		sum.Probes += s.Counts.Probes
+		sum.AckRTTUs = max(sum.AckRTTUs, float64(s.Counts.RTTUs))
+	}
+	return sum
 }
 
 // summary adds up the processes.
@@ -227,7 +269,10 @@ func (p *serverPath) summary() *reports.Path {
 		sum.Restarts += r.Restarts
 	}
 	records, datagrams, known := int64(0), int64(0), true
-	for _, s := range slices.Concat(p.Batchers, p.Replicators) {
+	for _, w := range p.Workers {
+		sum.Restarts += w.Restarts
+	}
+	for _, s := range p.senders() {
 		sum.Restarts += s.Restarts
 		known = known && s.Counts != nil && s.Restarts == 0
 		if s.Counts != nil {
@@ -236,7 +281,7 @@ func (p *serverPath) summary() *reports.Path {
 			sum.RecordsExpired += s.Counts.Expired
 		}
 	}
-	sum.AtLeast = sum.Restarts > 0
+	sum.AtLeast, sum.Acked = sum.Restarts > 0, p.acked()
 	if known {
 		sum.RecordsSent = &records
 	}

@@ -26,7 +26,7 @@ type shelf struct {
 
 func shelves() []shelf {
 	return []shelf{
-		{"variants", refserver.Variants, aboutVariant, showVariant},
+		{"variants", variantNames, aboutVariant, showVariant},
 		{"scenarios", scenarios.Names, aboutScenario, showScenario},
 		{"profiles", profiles.Names, aboutProfile, showProfile},
 		{"partners", profiles.PartnerNames, aboutPartner, showPartner},
@@ -114,15 +114,72 @@ func showCommand() *cobra.Command {
 	}
 }
 
+// externalName stands for whatever server the user has.
+const externalName = "external"
+
+// variantNames are the presets in the order of the post, then the user's own
+// and what does not run here.
+func variantNames() []string {
+	names := append(refserver.Ladder(), externalName)
+	for _, missing := range refserver.Unavailable() {
+		names = append(names, missing.Name)
+	}
+	return names
+}
+
+// missingVariant is why the variant does not run here; "" if it does.
+func missingVariant(name string) string {
+	for _, missing := range refserver.Unavailable() {
+		if missing.Name == name {
+			return "not available here: " + missing.Reason
+		}
+	}
+	return ""
+}
+
+const externalHelp = `external: any command or URL of your own, by the target contract
+
+A YAML file such as this is a variant wherever a NAME is asked for:
+
+  name: mine
+  summary: our tracker
+  external:
+    command: ["./tracker", "--listen", "{addr}", "--data", "{data}"]  # started anew for every round
+    url: http://{addr}                    # takes the templates of the partners; the only field that must be there
+    ready: http://{addr}/healthz          # 200: it may be asked
+    ledger: http://{addr}/ledger          # every postback is accounted for
+    caps: http://{addr}                   # before /offers/{offer_id}/cap
+    clock: http://{addr}/clock
+    populate: http://{addr}/population    # takes /offers, /keys and /clicks as CSV
+
+{addr} is a free host:port, {data} an empty directory. Without a command the
+server at url runs already, and is asked only what it has a URL for. What it
+must answer: postbench check target URL plays the contract's cases at it.`
+
 func aboutVariant(name string) (string, error) {
+	if name == externalName {
+		return "any command or URL of your own, by the target contract", nil
+	}
+	if reason := missingVariant(name); reason != "" {
+		return reason, nil
+	}
 	c, err := refserver.LoadVariant(name)
 	return c.Summary, err
 }
 
 func showVariant(name string) (string, error) {
+	if name == externalName {
+		return externalHelp, nil
+	}
+	if reason := missingVariant(name); reason != "" {
+		return name + ": " + reason, nil
+	}
 	c, err := refserver.LoadVariant(name)
 	if err != nil {
 		return "", err
+	}
+	if c.External != nil {
+		return fmt.Sprintf("%s: %s\n\n  %s\n  %s", c.Name, c.Summary, strings.Join(c.Steps(), "\n"), strings.Join(c.External.Command, " ")), nil
 	}
 	return fmt.Sprintf("%s: %s\ndurability %s\n\n  %s\n\naxes   %s%s", c.Name, c.Summary, c.Durability(), strings.Join(c.Steps(), "\n  → "),
 		c.Choices(), chaosText(&c)), nil

@@ -36,12 +36,15 @@ type target struct {
 
 	// Of a server of ours: what its stages and its processes counted, and what
 	// is done to it meanwhile.
-	edges  bool   // partners reach its nearest edge, not central
+	place  place
 	stages string // URL; "" = not ours
-	path   string // URL; "" = it is one process
-	chaos  string // URL
-	faults []plannedFault
-	crash  *crashFault
+	gc     string // URL of what the Go runtimes of the processes that answer count; "" = not ours
+
+	databases string // URL of what its databases did; "" = it has edges, or is not ours
+	path      string // URL; "" = it is one process
+	chaos     string // URL
+	faults    []plannedFault
+	crash     *crashFault
 }
 
 // measurement is everything that one round found out.
@@ -62,7 +65,9 @@ type measurement struct {
 	caps       *loadgen.CapObservation
 	clock      clockState
 	clientCPUS float64
-	serverCPUS float64 // negative = not known
+	serverCPUS float64  // negative = not known
+	goWork     *goWork  // of the processes that answer; nil = not known
+	sqlQueries *float64 // per attempt; nil = not known
 	components []reports.Component
 	path       *reports.Path
 	netem      *reports.Netem
@@ -137,7 +142,7 @@ func (p *plan) measure(ctx context.Context, round uint32, to *target, set *setti
 	if m.clock, err = to.measureClock(ctx, set.bootID); err != nil {
 		return nil, err
 	}
-	if m.ways, err = p.openWays(to.edges, round); err != nil {
+	if m.ways, err = p.openWays(to.place, round); err != nil {
 		return nil, err
 	}
 	defer m.ways.close()
@@ -263,7 +268,8 @@ func (p *plan) play(ctx context.Context, round uint32, generator *intent.Generat
 	})
 	defer silent()
 	stealBefore, stealErr := machine.SampleCPU()
-	cpuBefore, serverBefore := machine.SelfCPU(), to.serverCPU()
+	cpuBefore, serverBefore, goBefore := machine.SelfCPU(), to.serverCPU(), to.readRuntimes(ctx)
+	databasesBefore := to.readDatabases(ctx)
 	m.outcome, err = engineOf(set.engine)(ctx, *config, observe)
 	if err != nil {
 		return err
@@ -273,6 +279,8 @@ func (p *plan) play(ctx context.Context, round uint32, generator *intent.Generat
 	if serverAfter := to.serverCPU(); serverBefore >= 0 && serverAfter >= serverBefore {
 		m.serverCPUS = (serverAfter - serverBefore).Seconds()
 	}
+	m.goWork = to.readRuntimes(context.WithoutCancel(ctx)).since(goBefore)
+	m.sqlQueries = queriesPerRequest(databasesBefore, to.readDatabases(context.WithoutCancel(ctx)), m.outcome.Attempts.Total)
 	environment := loadgen.Environment{StealShare: -1}
 	if stealAfter, err := machine.SampleCPU(); err == nil && stealErr == nil {
 		if share, ok := machine.StealShare(stealBefore, stealAfter); ok {

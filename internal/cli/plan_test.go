@@ -68,7 +68,7 @@ func TestFlagsOverTheScenario(t *testing.T) {
 
 func TestPartnerFlagReplacesAllHabits(t *testing.T) {
 	p := planOf(t, "--scenario", "smoke", "--partner", "patient")
-	paths, err := p.openWays(false, 0)
+	paths, err := p.openWays(atCentral, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,6 +28,9 @@ func measureAt(ctx context.Context, p *plan, round uint32, c *refserver.Composit
 	if c == nil {
 		return p.measure(ctx, round, to, set, statePath)
 	}
+	if c.External != nil {
+		return measureExternal(ctx, p, round, c, set, scratch, statePath)
+	}
 	extras, err := p.serverExtras(c)
 	if err != nil {
 		return nil, err
@@ -62,8 +65,8 @@ func (p *plan) serverExtras(c *refserver.Composition) (serverExtras, error) {
 	for _, s := range p.profile.Stages {
 		extras.Costs = append(extras.Costs, cost.Spec{Stage: s.Name, Workers: s.Workers, Queue: s.Waiting(), Points: s.Time.Points()})
 	}
-	if p.profile.Uplink != "" && c.Uplink != refserver.None {
-		uplink := p.profile.UplinkNetwork.Spec()
+	if network, ok := p.uplinkOf(c); ok {
+		uplink := network.Spec()
 		extras.Uplink = &uplink
 	}
 	return extras, nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -162,16 +163,14 @@ func (f *runFlags) prepare() (*plan, *target, *refserver.Composition, error) {
 	if f.variant != "" {
 		c, err := refserver.LoadVariant(f.variant)
 		if err == nil {
-			err = cmp.Or(f.settings.disturb.fits(&c), p.servable(&c))
+			err = cmp.Or(f.fitsExternal(&c), f.settings.disturb.fits(&c), p.servable(&c))
+		}
+		if c.External != nil {
+			p.notes = append(p.notes, p.ownServerNotes()...)
 		}
 		return p, nil, &c, err
 	}
-	if len(p.profile.Stages) > 0 || p.profile.TLS {
-		p.notes = append(p.notes, noteOnlyNetworks(p.profile.Name))
-	}
-	if p.scenario.ServerSlow != nil {
-		p.notes = append(p.notes, noteNotSlowed(p.scenario.Name))
-	}
+	p.notes = append(p.notes, p.ownServerNotes()...)
 	to, err := f.target()
 	return p, to, nil, err
 }
@@ -198,7 +197,7 @@ func (f *runFlags) check() error {
 			return fmt.Errorf("--%s describes a server of your own; --variant starts one that is known: leave it out", flag)
 		}
 	}
-	for _, flag := range []string{"udp-loss", "udp-drop", "buffer-for", "chaos"} {
+	for _, flag := range ourServerFlags() {
 		if f.variant == "" && f.traffic.given(flag) {
 			return fmt.Errorf("--%s is done to a server that postbench starts: give --variant instead of --target", flag)
 		}
@@ -243,7 +242,10 @@ func (p *plan) described(m *measurement, c *refserver.Composition) reports.Varia
 	if c != nil {
 		v.Durability = m.durability(c)
 		v.Composition = reports.Composition{Front: c.Front, Answer: c.Answer, Buffer: c.Buffer, Uplink: c.Uplink,
-			Attribution: c.Attribution, Caps: c.Caps, Log: c.Log, LogWrite: c.LogWrite, Edges: c.Edges}
+			Attribution: c.Attribution, Caps: c.Caps, Log: c.Log, LogWrite: c.LogWrite, Edges: c.Edges, Place: c.Place}
+		if e := c.External; e != nil {
+			v.Composition.External = cmp.Or(strings.Join(e.Command, " "), e.URL)
+		}
 	}
 	return v
 }

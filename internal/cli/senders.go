@@ -28,7 +28,24 @@ type connection struct {
 	// certificate.
 	tlsOrigin string
 	roots     *x509.CertPool
+	// grpcOrigin is where a server of ours takes gRPC streams; "" is nowhere.
+	// Partners that can stream then do.
+	grpcOrigin string
 }
+
+// transportOf is how a partner sends to the target: as its habits say, or over
+// a stream where the target is made for that.
+func (p *plan) transportOf(to *connection, partner int) string {
+	habits := &p.scenario.Partners[partner].Habits
+	if to.grpcOrigin != "" && p.streams(partner) {
+		return profiles.TransportGRPC
+	}
+	return habits.Transport
+}
+
+// streams tells whether a partner's postbacks fit a gRPC message, which has no
+// headers.
+func (p *plan) streams(partner int) bool { return len(p.templates[partner].Headers) == 0 }
 
 // endpoint is where one partner connects.
 type endpoint struct {
@@ -42,7 +59,8 @@ func (p *plan) partners(to *connection, w *ways) ([]loadgen.Partner, error) {
 	var list []loadgen.Partner
 	for i := range p.scenario.Partners {
 		habits := &p.scenario.Partners[i].Habits
-		at, err := p.endpoint(to, habits)
+		transportName := p.transportOf(to, i)
+		at, err := p.endpoint(to, habits, transportName)
 		if err != nil {
 			return nil, fmt.Errorf("partner %s: %w", p.scenario.Partners[i].Name, err)
 		}
@@ -50,7 +68,7 @@ func (p *plan) partners(to *connection, w *ways) ([]loadgen.Partner, error) {
 		if err != nil {
 			return nil, err
 		}
-		newSender, lateAcks, err := p.newSender(i, at, w)
+		newSender, lateAcks, err := p.newSender(i, transportName, at, w)
 		if err != nil {
 			return nil, fmt.Errorf("partner %s: %w", p.scenario.Partners[i].Name, err)
 		}
@@ -69,6 +87,12 @@ func (p *plan) partners(to *connection, w *ways) ([]loadgen.Partner, error) {
 // servable refuses partners whose transport a composition of ours does not
 // speak: every attempt would fail.
 func (p *plan) servable(c *refserver.Composition) error {
+	if c.Front == refserver.FrontPHP && len(p.profile.Stages) > 0 {
+		return fmt.Errorf("variant %s is the real stack: its stages cost what they cost, and profile %s adds costs to them; use profile bare, or variant monolith", c.Name, p.profile.Name)
+	}
+	if c.External != nil {
+		return nil // its user knows what it speaks
+	}
 	for i := range p.scenario.Partners {
 		partner := &p.scenario.Partners[i]
 		refuse := func(format string, args ...any) error {
@@ -76,11 +100,11 @@ func (p *plan) servable(c *refserver.Composition) error {
 		}
 		secure := p.profile.TLS && partner.Habits.TLS.Version != profiles.TLSNone
 		switch {
-		case partner.Habits.Transport == profiles.TransportGRPC:
-			return refuse("no variant takes it yet; give --target with a server of your own")
+		case partner.Habits.Transport == profiles.TransportGRPC && c.Front != refserver.FrontGRPC:
+			return refuse("variant %s does not take it; use one with front %s, such as grpc-stream", c.Name, refserver.FrontGRPC)
 		case partner.Habits.Transport == profiles.TransportHTTP2 && !secure:
 			return refuse("variants speak it over TLS only; use a profile with tls: true, such as post")
-		case partner.Habits.Transport == profiles.TransportHTTP2 && c.Front == refserver.FrontZerocopy:
+		case partner.Habits.Transport == profiles.TransportHTTP2 && (c.Front == refserver.FrontZerocopy || c.Front == refserver.FrontWorker):
 			return refuse("variant %s has the front %s, which does not speak it; use front %s", c.Name, c.Front, refserver.FrontPlain)
 		}
 	}
@@ -92,7 +116,7 @@ func (p *plan) playableBy(engine string, replayed bool) error {
 	for i := range p.scenario.Partners {
 		partner := &p.scenario.Partners[i]
 		transport := partner.Habits.Transport
-		_, shaped := p.networkOf(i, false)
+		_, shaped := p.networkOf(i, atCentral)
 		switch {
 		case engine == engineVegeta && transport != "" && transport != profiles.TransportHTTP1:
 			return fmt.Errorf("partner %s (profile %s) sends by %s: --engine %s speaks HTTP/1.1 only", partner.Name, partner.Profile, transport, engineVegeta)
@@ -107,9 +131,12 @@ func (p *plan) playableBy(engine string, replayed bool) error {
 
 // endpoint is where a partner connects, and with which TLS. A server of ours
 // that speaks TLS is reached by it, unless the partner never uses any.
-func (p *plan) endpoint(to *connection, habits *profiles.Partner) (endpoint, error) {
+func (p *plan) endpoint(to *connection, habits *profiles.Partner, transportName string) (endpoint, error) {
 	origin, secure := to.origin, false
-	if to.tlsOrigin != "" && habits.TLS.Version != profiles.TLSNone {
+	switch {
+	case transportName == profiles.TransportGRPC && to.grpcOrigin != "":
+		origin = to.grpcOrigin
+	case to.tlsOrigin != "" && habits.TLS.Version != profiles.TLSNone:
 		origin = to.tlsOrigin
 	}
 	at := endpoint{origin: origin}
@@ -138,11 +165,11 @@ func (p *plan) endpoint(to *connection, habits *profiles.Partner) (endpoint, err
 
 // newSender makes the connections of a partner, by its transport, and tells
 // the acks that came too late where it has such a thing.
-func (p *plan) newSender(partner int, at endpoint, w *ways) (newSender func() loadgen.Sender, lateAcks func() int64, err error) {
+func (p *plan) newSender(partner int, transportName string, at endpoint, w *ways) (newSender func() loadgen.Sender, lateAcks func() int64, err error) {
 	habits := &p.scenario.Partners[partner].Habits
 	dial, resolve := w.dial(partner), w.resolve(partner, p.scaled(time.Duration(habits.DNSTTL)))
 	shared := transport.SharedConfig{Address: at.address, Host: at.host, TLS: at.tls, UserAgent: userAgent, Dial: dial, Resolve: resolve}
-	switch habits.Transport {
+	switch transportName {
 	case profiles.TransportHTTP2:
 		client := transport.NewHTTP2(shared)
 		return func() loadgen.Sender { return client.Sender() }, nil, nil

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postbench/postbench/internal/machine"
-	"github.com/postbench/postbench/internal/netem"
 	"github.com/postbench/postbench/internal/proc"
 	"github.com/postbench/postbench/refserver"
 )
@@ -22,6 +21,7 @@ type serveFlags struct {
 	variant, addr, admin, data, lanes string
 	signedOnly, asChild               bool
 	disturb                           disturbances
+	parts                             realParts
 	seed                              uint64
 	crash                             string
 	roleFile                          string
@@ -29,10 +29,11 @@ type serveFlags struct {
 	tlsCert, tlsKey                   string // files
 }
 
-// adminName and tlsName are how a server announces its further addresses.
+// How a server announces its further addresses.
 const (
 	adminName = "admin"
 	tlsName   = "tls"
+	grpcName  = "grpc"
 )
 
 func serveCommand() *cobra.Command { return serveCommandOf(&serveFlags{}) }
@@ -84,6 +85,7 @@ drained at the next start.`,
 	flags.StringVar(&f.costs, "costs", "", "JSON `FILE` of the stages that take time")
 	flags.StringVar(&f.uplink, "uplink", "", "JSON `FILE` of the network path between edges and central")
 	f.disturb.registerServer(flags)
+	f.parts.register(flags)
 	flags.Uint64Var(&f.seed, "seed", 1, "seed `N` of everything that is drawn, as of --udp-loss")
 	flags.BoolVar(&f.asChild, "as-child", false, "announce the address as JSON and end with the parent process")
 	flags.StringVar(&f.crash, "crash", "", "kill a process at a named point: `ROLE/N:POINT#NTH`")
@@ -135,6 +137,9 @@ func (f *serveFlags) config(log *slog.Logger, stderr io.Writer) (refserver.Confi
 	if err != nil {
 		return refserver.Config{}, err
 	}
+	if composition.External != nil {
+		return refserver.Config{}, fmt.Errorf("variant %s is a server of your own, which serve cannot run: start it yourself, or play at it with run or compare", composition.Name)
+	}
 	if err := cmp.Or(f.disturb.resolve(), f.disturb.fits(&composition)); err != nil {
 		return refserver.Config{}, err
 	}
@@ -145,9 +150,10 @@ func (f *serveFlags) config(log *slog.Logger, stderr io.Writer) (refserver.Confi
 	config := refserver.Config{
 		Composition: composition, Addr: f.addr, AdminAddr: f.admin, DataDir: f.data, LaneDir: f.lanes, SignedOnly: f.signedOnly,
 		BootID: machine.Read().BootID, Log: log, ChildLog: stderr, TimeScale: f.disturb.timeScale, BufferFor: f.disturb.bufferFor,
-		UDP: netem.Impairment{Loss: f.disturb.lossShare}, UDPDrop: f.disturb.drop, Seed: f.seed, Crash: f.crash,
+		UDP: f.disturb.udp, UDPDrop: f.disturb.drop, Seed: f.seed, Crash: f.crash,
 		Program:     func(roleFile string) (string, []string) { return program, []string{"serve", "--role-file", roleFile} },
-		TLSCertFile: f.tlsCert, TLSKeyFile: f.tlsKey,
+		TLSCertFile: f.tlsCert, TLSKeyFile: f.tlsKey, Real: f.parts.real(), ThrowAway: f.asChild,
+		Guard: []string{program, guardVerb}, GuardSweep: sweepDirs(),
 	}
 	return config, cmp.Or(readExtra("partners", f.partners, &config.Dialects),
 		readExtra("costs", f.costs, &config.Costs), readExtra("uplink", f.uplink, &config.Uplink))
@@ -159,11 +165,17 @@ func (f *serveFlags) announce(stdout io.Writer, config *refserver.Config, at ref
 		if at.TLS != "" {
 			also[tlsName] = at.TLS
 		}
+		if at.GRPC != "" {
+			also[grpcName] = at.GRPC
+		}
 		return proc.AnnounceReady(stdout, at.Front, also)
 	}
 	secure := ""
 	if at.TLS != "" {
 		secure = " and https://" + at.TLS
+	}
+	if at.GRPC != "" {
+		secure += ", takes gRPC streams at " + at.GRPC
 	}
 	_, err := fmt.Fprintf(stdout, "%s listens on http://%s%s, its books also on http://%s (data in %s); stop it with Ctrl-C\n",
 		config.Composition.Name, at.Front, secure, at.Admin, f.data)

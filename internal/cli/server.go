@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,7 +19,7 @@ import (
 )
 
 const (
-	serverReadyTimeout = 30 * time.Second
+	serverReadyTimeout = 90 * time.Second // databases recover from a kill first
 	// serverStopTimeout is longer than a server takes to drain its processes.
 	serverStopTimeout = 35 * time.Second
 	// serverNice gives the generator precedence where both want the same core:
@@ -52,6 +53,7 @@ func startServer(ctx context.Context, composition refserver.Composition, dir str
 	s := &server{}
 	args := []string{"serve", "--variant", file, "--addr", "127.0.0.1:0", "--data", filepath.Join(dir, "data"), "--as-child"}
 	args = append(args, set.disturb.serverArgs(&composition, seed)...)
+	args = append(args, set.parts.serverArgs()...)
 	more, roots, err := extras.write(dir)
 	if err != nil {
 		return nil, nil, err
@@ -71,8 +73,8 @@ func startServer(ctx context.Context, composition refserver.Composition, dir str
 		return nil, nil, errors.Join(err, s.removeLanes())
 	}
 	to, err := s.target(ctx, &composition, set)
-	if err == nil && extras.TLS {
-		to.tlsOrigin, to.roots = "https://"+s.child.Also(tlsName), roots
+	if err == nil {
+		to.secure(s.child, extras.TLS, roots)
 	}
 	if err != nil {
 		return nil, nil, errors.Join(err, s.stop(context.WithoutCancel(ctx)))
@@ -96,12 +98,15 @@ func (s *server) target(ctx context.Context, composition *refserver.Composition,
 	to := &target{
 		connection: connection{origin: front}, ledger: admin + "/ledger", caps: front, clock: admin + "/clock",
 		populate: admin + "/population", client: newHTTPClient(nil), cpu: s.child.CPUTime,
-		chaos: admin + "/chaos", stages: admin + "/stages",
+		chaos: admin + "/chaos", stages: admin + "/stages", gc: admin + "/runtime", place: placeOf(composition),
 	}
 	if err := getJSON(ctx, to.client, admin+"/components", &to.components); err != nil {
 		return nil, fmt.Errorf("ask the server for its components: %w", err)
 	}
-	if composition.Uplink != refserver.None {
+	if composition.Uplink == refserver.None {
+		to.databases = admin + "/queries"
+		to.cpu = to.cpuWithDatabases(ctx, s.child.CPUTime)
+	} else {
 		to.cpu = func() time.Duration {
 			var path serverPath
 			if err := getJSON(context.WithoutCancel(ctx), to.client, admin+"/path", &path); err != nil {
@@ -109,11 +114,23 @@ func (s *server) target(ctx context.Context, composition *refserver.Composition,
 			}
 			return s.child.CPUTime() + path.cpu()
 		}
-		to.path, to.edges = admin+"/path", true
+		to.path = admin + "/path"
 		to.faults = set.disturb.faultsOf(composition)
 		to.crash = set.disturb.crashOf(composition)
 	}
 	return to, nil
+}
+
+// secure fills in where the server speaks TLS and gRPC, if it does.
+func (to *target) secure(child *proc.Child, tls bool, roots *x509.CertPool) {
+	scheme := "http://"
+	if tls {
+		scheme = "https://"
+		to.tlsOrigin, to.roots = scheme+child.Also(tlsName), roots
+	}
+	if addr := child.Also(grpcName); addr != "" {
+		to.grpcOrigin = scheme + addr
+	}
 }
 
 // getJSON reads what url answers into answer.

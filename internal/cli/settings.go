@@ -19,6 +19,7 @@ type settings struct {
 	settle   time.Duration
 	drainMax time.Duration
 	disturb  disturbances
+	parts    realParts
 	quiet    time.Duration // see loadgen.Drain; 0 = its default
 	observe  func(total time.Duration) loadgen.Observe
 	stderr   io.Writer
@@ -30,11 +31,16 @@ func (s *settings) register(flags *pflag.FlagSet) {
 	flags.DurationVar(&s.settle, "settle", 5*time.Second, "the ledger counts as complete when no new row came for so long")
 	flags.DurationVar(&s.drainMax, "drain-max", 10*time.Minute, "a ledger that has not settled after so long makes the run invalid")
 	s.disturb.register(flags)
+	s.parts.register(flags)
 	s.engine, s.started = engineNative, time.Now()
 }
 
 // check refuses waits that can never end or never begin.
 func (s *settings) check() error {
+	real := s.parts.real()
+	if err := real.Check(); err != nil {
+		return err
+	}
 	switch {
 	case s.settle < 0:
 		return fmt.Errorf("--settle %v: want 0s or more", s.settle)

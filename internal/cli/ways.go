@@ -8,6 +8,7 @@ import (
 
 	"github.com/postbench/postbench/internal/netem"
 	"github.com/postbench/postbench/profiles"
+	"github.com/postbench/postbench/refserver"
 )
 
 // ways are the emulated network paths of one measurement, by the name of their
@@ -19,12 +20,31 @@ type ways struct {
 	partner []string // name of each partner's path, "" for none
 }
 
-// openWays opens the paths of the plan's partners: to the nearest edge of a
-// server that has edges, else to central.
-func (p *plan) openWays(edges bool, round uint32) (*ways, error) {
+// place is where the process stands that answers partners.
+type place int
+
+const (
+	atCentral place = iota
+	atEdge          // the nearest to the partner
+	atPartner       // a proxy in the partner's own data centre
+)
+
+// placeOf is where the composition answers partners.
+func placeOf(c *refserver.Composition) place {
+	switch {
+	case c == nil || c.External != nil || c.Uplink == refserver.None:
+		return atCentral
+	case c.Place == refserver.PlacePartner:
+		return atPartner
+	}
+	return atEdge
+}
+
+// openWays opens the paths of the plan's partners to what answers them.
+func (p *plan) openWays(at place, round uint32) (*ways, error) {
 	w := &ways{paths: map[string]*netem.Path{}}
 	for i := range p.scenario.Partners {
-		network, ok := p.networkOf(i, edges)
+		network, ok := p.networkOf(i, at)
 		if !ok {
 			w.partner = append(w.partner, "")
 			continue
@@ -49,12 +69,27 @@ func (p *plan) openWays(edges bool, round uint32) (*ways, error) {
 
 // networkOf is the network between a partner and the server; false when the
 // profile shapes nothing.
-func (p *plan) networkOf(partner int, edges bool) (profiles.Network, bool) {
+func (p *plan) networkOf(partner int, at place) (profiles.Network, bool) {
 	paths, ok := p.profile.Region(p.scenario.Partners[partner].Region)
-	if edges {
-		return paths.EdgeNetwork, ok
+	switch {
+	case at == atCentral:
+		return paths.CentralNetwork, ok
+	case at == atPartner && p.profile.Proxy != nil:
+		return p.profile.Proxy.PartnerNetwork, ok
 	}
-	return paths.CentralNetwork, ok
+	return paths.EdgeNetwork, ok
+}
+
+// uplinkOf is the network between edges and central; false when nothing is
+// shaped or there is no way between them.
+func (p *plan) uplinkOf(c *refserver.Composition) (profiles.Network, bool) {
+	switch at := placeOf(c); {
+	case at == atCentral:
+		return profiles.Network{}, false
+	case at == atPartner && p.profile.Proxy != nil:
+		return p.profile.Proxy.UplinkNetwork, true
+	}
+	return p.profile.UplinkNetwork, p.profile.Uplink != ""
 }
 
 // close ends what is left of the connections.

@@ -13,19 +13,19 @@ import (
 
 func TestWaysLeadToCentralOrToAnEdge(t *testing.T) {
 	p := planOf(t, "--scenario", "month-2026", "--profile", "post")
-	for _, edges := range []bool{false, true} {
-		w, err := p.openWays(edges, 0)
+	for _, at := range []place{atCentral, atEdge} {
+		w, err := p.openWays(at, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i := range p.scenario.Partners {
 			paths, _ := p.profile.Region(p.scenario.Partners[i].Region)
 			want := paths.Central
-			if edges {
+			if at == atEdge {
 				want = paths.Edge
 			}
 			if w.partner[i] != want || !slices.Contains(w.on(want), i) || w.dial(i) == nil || w.resolve(i, time.Minute) == nil {
-				t.Errorf("edges %v: %s takes %q, want %q", edges, p.scenario.Partners[i].Name, w.partner[i], want)
+				t.Errorf("place %v: %s takes %q, want %q", at, p.scenario.Partners[i].Name, w.partner[i], want)
 			}
 		}
 		if truths := w.truths(); len(truths) != len(w.paths) || truths[0].Name != w.names[0] {
@@ -37,7 +37,7 @@ func TestWaysLeadToCentralOrToAnEdge(t *testing.T) {
 
 func TestNothingIsShapedWithoutPaths(t *testing.T) {
 	p := planOf(t, "--scenario", "mixed")
-	w, err := p.openWays(true, 0)
+	w, err := p.openWays(atEdge, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,6 +21,8 @@ const (
 	pathClock     = "/clock"
 	pathCapPrefix = "/offers/"
 	pathCapSuffix = "/cap"
+
+	serverTiming = "Server-Timing"
 )
 
 func (t *Target) handle(ctx *fasthttp.RequestCtx) {
@@ -70,8 +72,19 @@ func (t *Target) postback(ctx *fasthttp.RequestCtx) {
 		closeConnection(ctx)
 	default:
 		ctx.SetStatusCode(status)
+		if stages := t.stages(status); stages != "" {
+			ctx.Response.Header.Set(serverTiming, stages)
+		}
 		ctx.SetBodyString(fasthttp.StatusMessage(status))
 	}
+}
+
+// stages is what an answer says of its stages.
+func (t *Target) stages(status int) string {
+	if status != fasthttp.StatusOK {
+		return ""
+	}
+	return t.options.ServerTiming
 }
 
 // closeConnection ends the connection without an answer.

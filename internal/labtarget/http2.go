@@ -62,6 +62,9 @@ func (f *http2Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case hangUp:
 		panic(http.ErrAbortHandler)
 	}
+	if stages := f.target.stages(status); stages != "" {
+		w.Header().Set(serverTiming, stages)
+	}
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, fasthttp.StatusMessage(status)) // a broken connection is the client's to notice
 }

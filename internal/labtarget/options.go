@@ -60,6 +60,9 @@ type Options struct {
 	Keyring *postback.Keyring
 	// DiscardRows stores nothing at all: for long measurements without a ledger.
 	DiscardRows bool
+	// ServerTiming is the header of this name in answers with status 200; ""
+	// for none. gRPC has no headers.
+	ServerTiming string
 	// KeepRequests is how many of the first requests are kept for Requests.
 	KeepRequests int
 }

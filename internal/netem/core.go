@@ -1,7 +1,7 @@
 // Package netem is a network that is as bad as it is told to be, in user space
 // and without privileges. Its UDP half is a relay that loses, duplicates,
-// reorders, corrupts and delays datagrams, drawn from a seed or by an exact
-// list. Its TCP half is a Path, whose connections take as long as its round
+// reorders, corrupts and delays datagrams and their answers, drawn from a seed
+// or by an exact list. Its TCP half is a Path, whose connections take as long as its round
 // trips, its jitter and Linux's recovery of what it loses. Both keep count of
 // what they did, as ground truth for the audit.
 package netem
@@ -24,8 +24,10 @@ const (
 	// MaxDropList is how many datagrams can be listed for dropping.
 	MaxDropList = 1 << 20
 
-	// udpStream keeps the relay's draws apart from other uses of the same seed.
-	udpStream = 0x756470
+	// udpStream and udpBackStream keep the relay's draws apart from other uses
+	// of the same seed, and its two ways from each other.
+	udpStream     = 0x756470
+	udpBackStream = 0x6b636162
 )
 
 // ErrConfig wraps what is wrong with a Config.
@@ -73,12 +75,14 @@ type Counts struct {
 	SendFailedRecords int64 // records in those
 	Overflowed        int64 // deliveries lost beyond MaxDelayed
 	OverflowedRecords int64 // records in those
+	Strangers         int64 // datagrams to a sender from elsewhere than Forward; passed on to nobody, in no other count
 	KernelDrops       int64 // datagrams lost before they arrived here, their records unknown; or udpsocket.UnknownDrops
 }
 
 // Delivery is one datagram on its way out.
 type Delivery struct {
 	Ordinal uint64 // 1-based, of its arrival
+	Peer    uint64 // whose it is, as StepOf was told
 	Payload []byte // may be the very bytes given to Step
 }
 
@@ -99,15 +103,17 @@ type Core struct {
 
 // held is a datagram that waits for others to overtake it.
 type held struct {
-	ordinal      uint64
-	releaseAfter uint64 // the ordinal that lets it go
-	deadlineNs   int64
-	copies       [2][]byte // the second is nil unless duplicated
+	ordinal, peer uint64
+	releaseAfter  uint64 // the ordinal that lets it go
+	deadlineNs    int64
+	copies        [2][]byte // the second is nil unless duplicated
 }
 
 // NewCore makes a Core of Config's Seed, Impairment, Drop and Records. The
 // error wraps ErrConfig.
-func NewCore(config Config) (*Core, error) {
+func NewCore(config Config) (*Core, error) { return newCore(config, udpStream) }
+
+func newCore(config Config, stream uint64) (*Core, error) {
 	if err := config.Impairment.validate(); err != nil {
 		return nil, err
 	}
@@ -118,7 +124,7 @@ func NewCore(config Config) (*Core, error) {
 		impairment: config.Impairment,
 		drop:       make(map[uint64]struct{}, len(config.Drop)),
 		records:    config.Records,
-		random:     rand.New(rand.NewPCG(config.Seed, udpStream)),
+		random:     rand.New(rand.NewPCG(config.Seed, stream)),
 	}
 	for _, ordinal := range config.Drop {
 		if ordinal == 0 {
@@ -155,7 +161,11 @@ func (c *Core) draw() fate {
 // Step takes the next datagram, which arrived at nowNs, and returns what is to
 // be delivered, in that order. The result is valid until the next call. Equal
 // seeds give the n-th datagram the same fate whatever it and nowNs are.
-func (c *Core) Step(nowNs int64, datagram []byte) []Delivery {
+func (c *Core) Step(nowNs int64, datagram []byte) []Delivery { return c.StepOf(nowNs, 0, datagram) }
+
+// StepOf is Step for a datagram of one of several peers: its deliveries say
+// which. The fates are those of Step.
+func (c *Core) StepOf(nowNs int64, peer uint64, datagram []byte) []Delivery {
 	c.deliveries = c.deliveries[:0]
 	c.release(func(h held) bool { return h.deadlineNs <= nowNs })
 	c.counts.Sent++
@@ -169,11 +179,11 @@ func (c *Core) Step(nowNs int64, datagram []byte) []Delivery {
 	}
 	copies := c.copies(f, datagram)
 	if !f.held {
-		c.deliver(ordinal, copies)
+		c.deliver(ordinal, peer, copies)
 	}
 	c.releaseAfter(ordinal)
 	if f.held { // last: those that waited for it leave room for it
-		c.hold(held{ordinal, ordinal + f.behind, nowNs + MaxHoldNs, copies})
+		c.hold(held{ordinal, peer, ordinal + f.behind, nowNs + MaxHoldNs, copies})
 	}
 	return c.deliveries
 }
@@ -258,16 +268,16 @@ func (c *Core) release(due func(held) bool) {
 		if h.ordinal < c.newest {
 			c.counts.Reordered++
 		}
-		c.deliver(h.ordinal, h.copies)
+		c.deliver(h.ordinal, h.peer, h.copies)
 		return true
 	})
 }
 
-func (c *Core) deliver(ordinal uint64, copies [2][]byte) {
+func (c *Core) deliver(ordinal, peer uint64, copies [2][]byte) {
 	c.newest = max(c.newest, ordinal)
 	for _, payload := range copies {
 		if payload != nil {
-			c.deliveries = append(c.deliveries, Delivery{ordinal, payload})
+			c.deliveries = append(c.deliveries, Delivery{ordinal, peer, payload})
 			c.counts.Forwarded++
 		}
 	}

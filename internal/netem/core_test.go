@@ -32,7 +32,7 @@ func numbered(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 func pass(core *Core, n int) (out []Delivery) {
 	keep := func(deliveries []Delivery) {
 		for _, d := range deliveries {
-			out = append(out, Delivery{d.Ordinal, bytes.Clone(d.Payload)})
+			out = append(out, Delivery{Ordinal: d.Ordinal, Payload: bytes.Clone(d.Payload)})
 		}
 	}
 	for i := range n {

@@ -15,6 +15,7 @@ const MaxDelayed = 1 << 14
 // delayed is a delivery on its way.
 type delayed struct {
 	dueNs   int64
+	peer    uint64
 	payload []byte
 }
 
@@ -43,8 +44,8 @@ func (l *delayLine) idle() bool { return l.delayNs == 0 && l.jitter.Zero() }
 
 func (l *delayLine) len() int { return len(l.queue) - l.head }
 
-// push copies a payload that is sent at nowNs; false if the line is full.
-func (l *delayLine) push(nowNs int64, payload []byte) bool {
+// push copies a peer's payload that is sent at nowNs; false if the line is full.
+func (l *delayLine) push(nowNs int64, peer uint64, payload []byte) bool {
 	if l.len() == MaxDelayed {
 		return false
 	}
@@ -55,21 +56,21 @@ func (l *delayLine) push(nowNs int64, payload []byte) bool {
 	}
 	l.count++
 	l.lastNs = max(l.lastNs, nowNs+l.delayNs+l.jitter.At(chance(l.seed, streamDatagram, l.count, 1)))
-	l.queue = append(l.queue, delayed{l.lastNs, bytes.Clone(payload)})
+	l.queue = append(l.queue, delayed{l.lastNs, peer, bytes.Clone(payload)})
 	return true
 }
 
-// pop is the next payload that has arrived until nowNs; false if there is none.
-func (l *delayLine) pop(nowNs int64) (payload []byte, ok bool) {
+// pop is the next delivery that has arrived until nowNs; false if there is none.
+func (l *delayLine) pop(nowNs int64) (d delayed, ok bool) {
 	if l.deadline() > nowNs {
-		return nil, false
+		return delayed{}, false
 	}
-	payload = l.queue[l.head].payload
+	d = l.queue[l.head]
 	l.queue[l.head] = delayed{}
 	if l.head++; l.head == len(l.queue) {
 		l.queue, l.head = l.queue[:0], 0
 	}
-	return payload, true
+	return d, true
 }
 
 // deadline is when pop has something; neverNs if nothing is on its way.

@@ -190,19 +190,19 @@ func TestDelayLineIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range MaxDelayed {
-		if !line.push(int64(i), numbered(uint64(i))) {
+		if !line.push(int64(i), 0, numbered(uint64(i))) {
 			t.Fatalf("full at %d", i)
 		}
 	}
-	if line.push(MaxDelayed, nil) {
+	if line.push(MaxDelayed, 0, nil) {
 		t.Error("it has no end")
 	}
 	if _, ok := line.pop(9); ok {
 		t.Error("arrived too early")
 	}
 	for i := range MaxDelayed {
-		if payload, ok := line.pop(neverNs - 1); !ok || binary.BigEndian.Uint64(payload) != uint64(i) {
-			t.Fatalf("%d: %v, %v", i, payload, ok)
+		if d, ok := line.pop(neverNs - 1); !ok || binary.BigEndian.Uint64(d.payload) != uint64(i) {
+			t.Fatalf("%d: %v, %v", i, d, ok)
 		}
 	}
 	if _, err := newDelayLine(Config{DelayNs: -1}); !errors.Is(err, ErrConfig) {

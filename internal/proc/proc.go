@@ -10,8 +10,11 @@
 //   - on Linux also a parent-death signal: the kernel sends SIGKILL, so that a
 //     child that is stopped or hangs dies too.
 //
-// Not held: descendants that leave the group (setsid), and, after the parent was
-// killed, descendants in the group that do not watch a lifeline of their own.
+// Not held by these: descendants that leave the group (setsid), and, after the
+// parent was killed, descendants in the group that do not watch a lifeline of
+// their own. For programs that are not ours there is a fourth net, a guard: a
+// process between us and the program that outlives both for the moment that it
+// takes to kill whatever descends from it (see RunGuard).
 //
 // A RunDir is the same promise for files: what a killed process leaves behind is
 // removed by the next one.
@@ -52,16 +55,16 @@ var (
 	ErrNotReady = errors.New("not ready in time")
 	// ErrReadyLine says that the first line on stdout was not a ready line.
 	ErrReadyLine = errors.New("the first line on stdout is not {\"addr\":\"…\"}")
-	// ErrForced says that the child had to be killed: it ignored SIGTERM for
-	// Spec.StopTimeout, or the context of Stop ended first.
-	ErrForced = errors.New("did not stop after SIGTERM and was killed")
+	// ErrForced says that the child had to be killed: it ignored SIGTERM, or
+	// Spec.StopSignal, for Spec.StopTimeout, or the context of Stop ended first.
+	ErrForced = errors.New("did not stop when asked and was killed")
 )
 
 // Error is what went wrong with a child, as one line: its name, the reason and
 // the last lines that it wrote to stderr.
 type Error struct {
 	Name   string // Spec.Name
-	Err    error  // wraps one of the sentinels above, a context's error or *exec.ExitError
+	Err    error  // wraps one of the sentinels above, a context's error, *exec.ExitError or *StatusError
 	Stderr string // the end of stderr, at most 4 KiB
 }
 
@@ -96,6 +99,16 @@ type Spec struct {
 	Probe        func(context.Context) error
 	ReadyTimeout time.Duration // 0 means DefaultReadyTimeout
 	StopTimeout  time.Duration // 0 means DefaultStopTimeout
+	// StopSignal is how Stop asks the program, and it alone, to end: nginx and
+	// php-fpm end their workers themselves and in order. nil means SIGTERM to the
+	// whole group.
+	StopSignal os.Signal
+	// Guard is the command (a program and its first arguments) that runs Path and
+	// Args as its own arguments and ends with RunGuard; nil means none.
+	Guard []string
+	// GuardSweep are the directories that the guard tidies up (see Sweep) after
+	// this process was killed.
+	GuardSweep []string
 }
 
 // Child is a started program. Its methods may be called from any goroutine and
@@ -106,7 +119,9 @@ type Child struct {
 	lifeline    *os.File // the writing end: open as long as we live
 	ready       *readyWriter
 	stderr      *tailWriter
+	guard       *guardian // nil without a guard
 	stopTimeout time.Duration
+	stopSignal  syscall.Signal // 0: SIGTERM to the group
 	message     readyMessage
 	done        chan struct{} // closed when the child is reaped and err is set
 
@@ -123,17 +138,9 @@ type Child struct {
 // waiting: ending it later does not end the child. On an error, always an *Error,
 // the child and its group are gone.
 func Start(ctx context.Context, spec Spec) (*Child, error) {
-	c := &Child{
-		name:        spec.Name,
-		ready:       newReadyWriter(),
-		stderr:      &tailWriter{log: spec.Log},
-		stopTimeout: orDefault(spec.StopTimeout, DefaultStopTimeout),
-		done:        make(chan struct{}),
-	}
-	started := make(chan error)
-	go c.keep(spec, started)
-	if err := <-started; err != nil {
-		return nil, &Error{Name: spec.Name, Err: fmt.Errorf("start: %w", err)}
+	c, err := begin(spec)
+	if err != nil {
+		return nil, err
 	}
 	if err := c.awaitReady(ctx, spec.Probe, orDefault(spec.ReadyTimeout, DefaultReadyTimeout)); err != nil {
 		// Whoever is told to stop while it starts may have begun things that only
@@ -144,6 +151,44 @@ func Start(ctx context.Context, spec Spec) (*Child, error) {
 		return nil, &Error{Name: spec.Name, Err: err, Stderr: c.stderr.String()}
 	}
 	c.stderr.passOn()
+	return c, nil
+}
+
+// Run runs a program that ends by itself and returns how it ended, as Child.Err
+// does. When ctx ends first it stops the program, as Child.Stop does, and returns
+// an *Error that wraps the cause.
+func Run(ctx context.Context, spec Spec) error {
+	c, err := begin(spec)
+	if err != nil {
+		return err
+	}
+	c.stderr.passOn()
+	select {
+	case <-c.done:
+		return c.err
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.stopTimeout)
+	defer cancel()
+	_ = c.Stop(grace)
+	return &Error{Name: spec.Name, Err: fmt.Errorf("run: %w", context.Cause(ctx)), Stderr: c.stderr.String()}
+}
+
+// begin starts the program, which may not be ready yet.
+func begin(spec Spec) (*Child, error) {
+	c := &Child{
+		name:        spec.Name,
+		ready:       newReadyWriter(),
+		stderr:      &tailWriter{log: spec.Log},
+		stopTimeout: orDefault(spec.StopTimeout, DefaultStopTimeout),
+		done:        make(chan struct{}),
+	}
+	c.stopSignal, _ = spec.StopSignal.(syscall.Signal)
+	started := make(chan error)
+	go c.keep(spec, started)
+	if err := <-started; err != nil {
+		return nil, &Error{Name: spec.Name, Err: fmt.Errorf("start: %w", err)}
+	}
 	return c, nil
 }
 
@@ -180,7 +225,7 @@ func (c *Child) awaitReady(ctx context.Context, probe func(context.Context) erro
 		c.message = line.message
 		return line.err
 	case <-c.done:
-		return fmt.Errorf("%w (%v)", ErrExitedEarly, c.cmd.ProcessState)
+		return fmt.Errorf("%w (%s)", ErrExitedEarly, c.howItEnded())
 	case <-timer.C:
 		return fmt.Errorf("%w (waited %v)", ErrNotReady, timeout)
 	case <-ctx.Done():
@@ -236,9 +281,12 @@ func (c *Child) keep(spec Spec, started chan<- error) {
 // endGroup kills what the dead child left of its group; nobody left is fine.
 func (c *Child) endGroup() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.exited = true
 	_ = syscall.Kill(-c.Pid(), syscall.SIGKILL)
+	c.mu.Unlock()
+	if c.guard != nil {
+		c.guard.tidy()
+	}
 }
 
 func (c *Child) launch(spec Spec) error {
@@ -248,45 +296,37 @@ func (c *Child) launch(spec Spec) error {
 	}
 	defer childEnd.Close()
 	cmd := exec.Command(spec.Path, spec.Args...)
-	cmd.Dir = spec.Dir
-	cmd.Env = append(append(os.Environ(), spec.Env...), fmt.Sprintf("%s=%d", lifelineEnv, firstExtraFD))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.ExtraFiles = []*os.File{childEnd}
+	if len(spec.Guard) == 0 {
+		dieWithParent(cmd.SysProcAttr) // a guard outlives us
+	} else {
+		if err := c.guarded(cmd, &spec); err != nil {
+			_ = parentEnd.Close()
+			return err
+		}
+		defer cmd.ExtraFiles[1].Close()
+	}
+	cmd.Dir = spec.Dir
+	cmd.Env = append(append(os.Environ(), spec.Env...), append(cmd.Env, fmt.Sprintf("%s=%d", lifelineEnv, firstExtraFD))...)
 	cmd.Stdout, cmd.Stderr = c.ready, c.stderr
 	cmd.WaitDelay = outputGrace
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	dieWithParent(cmd.SysProcAttr)
 	if err := cmd.Start(); err != nil {
 		_ = parentEnd.Close()
+		if c.guard != nil {
+			_ = c.guard.report.Close()
+		}
 		return err
 	}
 	c.cmd, c.lifeline = cmd, parentEnd
+	if c.guard != nil {
+		go c.guard.read()
+	}
 	return nil
 }
 
 // firstExtraFD is where exec.Cmd puts ExtraFiles[0]: after stdin, stdout, stderr.
 const firstExtraFD = 3
-
-// judge turns the result of Wait into Err: an end that was asked for is fine.
-func (c *Child) judge(err error) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err == nil {
-		return nil
-	}
-	var status syscall.WaitStatus
-	if state := c.cmd.ProcessState; state != nil { // nil: somebody else reaped it
-		status = state.Sys().(syscall.WaitStatus)
-	}
-	switch {
-	case c.forced && status.Signal() == syscall.SIGKILL:
-		err = ErrForced
-	case status.Signaled() && c.asked&bit(status.Signal()) != 0:
-		return nil
-	}
-	return &Error{Name: c.name, Err: err, Stderr: c.stderr.String()}
-}
-
-func bit(s syscall.Signal) uint64 { return 1 << (uint(s) & 63) }
 
 // Addr is the address that the child announced; "" with a Probe.
 func (c *Child) Addr() string { return c.message.Addr }
@@ -294,8 +334,19 @@ func (c *Child) Addr() string { return c.message.Addr }
 // Also is a further address that the child announced under that name, or "".
 func (c *Child) Also(name string) string { return c.message.Also[name] }
 
-// Pid is the child's process id and also the id of its process group.
+// Pid is the child's process id and also the id of its process group; of a
+// program under a guard it is the guard's.
 func (c *Child) Pid() int { return c.cmd.Process.Pid }
+
+// ProgramPid is the process id of the program itself, under a guard too; 0 if
+// the guard could not start it.
+func (c *Child) ProgramPid() int {
+	if c.guard == nil {
+		return c.Pid()
+	}
+	<-c.guard.known // the guard's first line, or its end
+	return c.guard.pid
+}
 
 // Done is closed when the child has ended and its group is killed.
 func (c *Child) Done() <-chan struct{} { return c.done }
@@ -312,58 +363,8 @@ func (c *Child) Err() error {
 	}
 }
 
-// Stop asks the whole group to end (SIGTERM, and SIGCONT in case it is stopped),
-// kills it after Spec.StopTimeout or when ctx ends, and returns when the child is
-// gone. What the child leaves of its group is killed at once. It returns Err: nil
-// after an orderly end, ErrForced when it had to kill. It may be called again,
-// and after the child's own end; to stop orderly at the end of a cancelled run,
-// pass a context that is not the run's.
-func (c *Child) Stop(ctx context.Context) error {
-	_ = c.signal(syscall.SIGTERM, false)
-	_ = c.signal(syscall.SIGCONT, false)
-	timer := time.NewTimer(c.stopTimeout)
-	defer timer.Stop()
-	select {
-	case <-c.done:
-	case <-timer.C:
-		_ = c.signal(syscall.SIGKILL, true)
-	case <-ctx.Done():
-		_ = c.signal(syscall.SIGKILL, true)
-	}
-	<-c.done
-	return c.err
-}
-
-// Kill sends SIGKILL to the group; it does not wait. After the child's end it
-// does nothing and returns os.ErrProcessDone.
-func (c *Child) Kill() error { return c.signal(syscall.SIGKILL, false) }
-
-// Signal sends a signal to the group. After the child's end it does nothing and
-// returns os.ErrProcessDone.
-func (c *Child) Signal(sig os.Signal) error {
-	s, ok := sig.(syscall.Signal)
-	if !ok {
-		return fmt.Errorf("%s: signal %v is none of this system's", c.name, sig)
-	}
-	return c.signal(s, false)
-}
-
-func (c *Child) signal(s syscall.Signal, forced bool) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.exited {
-		return os.ErrProcessDone
-	}
-	if err := syscall.Kill(-c.Pid(), s); err != nil {
-		return fmt.Errorf("%s: send %v: %w", c.name, s, err)
-	}
-	c.asked |= bit(s)
-	c.forced = c.forced || forced
-	return nil
-}
-
 // CPUTime is the CPU time, user and system, of the child and of those of its
-// children that it has waited for. While it lives the figure comes from /proc, to
+// children that it has waited for; under a guard of everybody who descends from it. While it lives the figure comes from /proc, to
 // 10 ms (0 where the system has none); after its end from rusage.
 func (c *Child) CPUTime() time.Duration {
 	if d, alive := c.cpuTimeAlive(); alive {
@@ -382,6 +383,9 @@ func (c *Child) cpuTimeAlive() (d time.Duration, alive bool) {
 	defer c.mu.Unlock()
 	if c.exited {
 		return 0, false
+	}
+	if c.guard != nil {
+		return treeCPU(c.Pid()), true
 	}
 	d, _ = machine.ProcessCPU(c.Pid())
 	return d, true

@@ -30,6 +30,14 @@ const noRaceSleep = "GORACE=atexit_sleep_ms=0"
 const testPatience = 20 * time.Second
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == guardArg {
+		time.AfterFunc(3*testPatience, func() { log.Fatal("guard: forgotten") })
+		status, err := RunGuard(os.Args[2:])
+		if err != nil {
+			log.Print(err)
+		}
+		os.Exit(status)
+	}
 	role := os.Getenv(roleEnv)
 	if role == "" {
 		m.Run()
@@ -66,6 +74,10 @@ func roles() map[string]func() int {
 		"where":      func() int { dir, _ := os.Getwd(); announce(dir); select {} },
 		"deaf-leave": deafLeave,
 		"escape":     escape,
+		"clan":       clan,
+		"mute-clan":  muteClan,
+		"master":     master,
+		"fail":       func() int { fmt.Fprintln(os.Stderr, "no luck"); return 5 },
 	}
 }
 
@@ -170,11 +182,23 @@ func startHang(attr *syscall.SysProcAttr) *exec.Cmd {
 
 // parent has a child by Start, in the role that it is told; the address is its pid.
 func parent() int {
-	c, err := Start(context.Background(), spec(os.Getenv("PROC_TEST_CHILD")))
+	s := spec(os.Getenv("PROC_TEST_CHILD"))
+	if base := os.Getenv("PROC_TEST_BASE"); base != "" {
+		s = guarded(s)
+		s.GuardSweep = []string{base}
+		if _, err := NewRunDir(base); err != nil {
+			log.Fatal(err)
+		}
+	}
+	c, err := Start(context.Background(), s)
 	if err != nil {
 		log.Fatal(err)
 	}
 	runtime.GC() // the lifeline must not hang on a finalizer
+	if s.Guard != nil {
+		announce(itoa(c.Pid()) + " " + c.Addr())
+		select {}
+	}
 	announce(itoa(c.Pid()))
 	select {}
 }

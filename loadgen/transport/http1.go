@@ -51,6 +51,7 @@ type HTTP1 struct {
 	reader   *bufio.Reader
 	readErr  error // how reading from conn ended
 	out      []byte
+	timing   []byte // of an answer with several lines of it
 	response fasthttp.Response
 }
 
@@ -118,7 +119,25 @@ func (c *HTTP1) exchange(req *Request, deadline, start time.Time, reply *Reply) 
 	}
 	reply.Phases.BodyNs = int64(time.Since(firstByte))
 	reply.Status, reply.Body = c.response.StatusCode(), c.response.Body()
+	c.readTiming(reply)
 	return nil
+}
+
+// readTiming hands on the answer's Server-Timing; a single line, which is
+// nearly every one, without a copy.
+func (c *HTTP1) readTiming(reply *Reply) {
+	lines := c.response.Header.PeekAll(serverTiming)
+	if len(lines) == 1 {
+		reply.ServerTiming = lines[0]
+		return
+	}
+	c.timing = c.timing[:0]
+	for _, line := range lines {
+		var cut bool
+		c.timing, cut = addTiming(c.timing, line)
+		reply.TimingCut = reply.TimingCut || cut
+	}
+	reply.ServerTiming = c.timing
 }
 
 // reader reads a client's connection and remembers how that ended.

@@ -60,6 +60,7 @@ type HTTP2Sender struct {
 	*member
 	shared *HTTP2
 	body   bytes.Buffer
+	timing []byte
 }
 
 // errBodyTooLong says that an answer is longer than maxBodyBytes.
@@ -186,5 +187,12 @@ func (s *HTTP2Sender) exchange(ctx context.Context, conn *http2Conn, req *Reques
 	}
 	reply.Phases.BodyNs = int64(time.Since(start)) - reply.FirstByteNs
 	reply.Status, reply.Body = response.StatusCode, s.body.Bytes()
+	s.timing = s.timing[:0]
+	for _, line := range response.Header[serverTiming] {
+		var cut bool
+		s.timing, cut = addTiming(s.timing, line)
+		reply.TimingCut = reply.TimingCut || cut
+	}
+	reply.ServerTiming = s.timing
 	return nil
 }

@@ -29,6 +29,12 @@ type Reply struct {
 	// FirstByteNs is the time from the start of Send to the first byte of the
 	// answer, in ns.
 	FirstByteNs int64
+	// ServerTiming is what the server says of its stages, for ReadTiming; empty
+	// where it says nothing, or the protocol has no headers. It belongs to the
+	// client like Body.
+	ServerTiming []byte
+	// TimingCut says that more was said than a client keeps.
+	TimingCut bool
 }
 
 // Phases splits a request's time, in ns. DNS, Connect and TLS are 0 on a

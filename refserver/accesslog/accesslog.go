@@ -1,5 +1,6 @@
-// Package accesslog writes one JSON object a request, on the request's path or
-// beside it. FORMAT.md says what a line holds.
+// Package accesslog writes an entry for each request: one JSON object a line, on
+// the request's path or beside it, or one Cap'n Proto message into a
+// memory-mapped file. It reads both back. FORMAT.md says what they hold.
 package accesslog
 
 import (
@@ -54,6 +55,8 @@ type Log struct {
 
 	// out is the background writer's, or mu's holder's if there is none.
 	out *lineWriter
+
+	mapped *mapped // takes everything, if not nil
 }
 
 // New makes a Log that writes whole lines to w, which stays the caller's to
@@ -72,9 +75,15 @@ func New(w io.Writer, o Options) *Log {
 
 // Log takes an entry. It never waits for the writer in the background mode: an
 // entry that does not fit is dropped and counted. An entry that cannot be
-// written, or that comes after Close, is dropped and counted in both modes.
+// written, or that comes after Close, is dropped and counted in every mode.
 func (l *Log) Log(e *Entry) {
 	one := cut(e)
+	if l.mapped != nil {
+		if !l.mapped.add(one) {
+			l.dropped.Add(1)
+		}
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
@@ -102,6 +111,10 @@ func (l *Log) Dropped() int64 { return l.dropped.Load() }
 // error of all writes; only the first call does.
 func (l *Log) Close() (err error) {
 	l.closing.Do(func() {
+		if l.mapped != nil {
+			err = l.mapped.close()
+			return
+		}
 		l.mu.Lock()
 		l.closed = true
 		l.mu.Unlock()

@@ -268,23 +268,6 @@ func TestConcurrentEntries(t *testing.T) {
 	}
 }
 
-func BenchmarkLog(b *testing.B) {
-	for name, o := range map[string]accesslog.Options{"request": {}, "background": {Background: true}} {
-		b.Run(name, func(b *testing.B) {
-			l := accesslog.New(discard{}, o)
-			e := entry("/pb/signed?click_id=" + strings.Repeat("c", 32) + "&txid=t&sig=" + strings.Repeat("0", 64))
-			b.ReportAllocs()
-			for b.Loop() {
-				l.Log(e)
-			}
-			b.ReportMetric(float64(l.Dropped())/float64(b.N), "dropped/op")
-			if err := l.Close(); err != nil {
-				b.Fatal(err)
-			}
-		})
-	}
-}
-
 type discard struct{}
 
 func (discard) Write(b []byte) (int, error) { return len(b), nil }

@@ -24,16 +24,20 @@ const (
 type line struct {
 	unixNs, durationNs int64
 	status             int
-	uriBytes           int // of the URI as it came
+	uriBytes           int // of a URI that was cut, as it came; else 0
 	method, uri        []byte
 }
 
 // cut keeps what may be kept of e; it copies nothing.
 func cut(e *Entry) line {
-	return line{
-		unixNs: e.UnixNs, durationNs: e.DurationNs, status: e.Status, uriBytes: len(e.URI),
+	l := line{
+		unixNs: e.UnixNs, durationNs: e.DurationNs, status: e.Status,
 		method: e.Method[:min(len(e.Method), maxMethodBytes)], uri: e.URI[:min(len(e.URI), maxURIBytes)],
 	}
+	if len(e.URI) > maxURIBytes {
+		l.uriBytes = len(e.URI)
+	}
+	return l
 }
 
 // appendJSON appends l as one line of JSON, its line feed included.
@@ -49,7 +53,7 @@ func (l *line) appendJSON(dst []byte) []byte {
 	dst = append(dst, `","uri":"`...)
 	dst = appendURI(dst, l.uri)
 	dst = append(dst, '"')
-	if l.uriBytes > len(l.uri) {
+	if l.uriBytes > 0 {
 		dst = append(dst, `,"uri_bytes":`...)
 		dst = strconv.AppendInt(dst, int64(l.uriBytes), 10)
 	}
@@ -59,18 +63,28 @@ func (l *line) appendJSON(dst []byte) []byte {
 // appendURI appends uri without the values of its signatures.
 func appendURI(dst, uri []byte) []byte {
 	for {
-		value := sigValue(uri)
-		if value < 0 {
-			return appendEscaped(dst, uri)
-		}
-		dst = appendEscaped(dst, uri[:value])
-		dst = append(dst, redacted...)
-		end := bytes.IndexByte(uri[value:], '&') // a semicolon is part of the value
-		if end < 0 {
+		before, after, found := cutSecret(uri)
+		dst = appendEscaped(dst, before)
+		if !found {
 			return dst
 		}
-		uri = uri[value+end:]
+		dst = append(dst, redacted...)
+		uri = after
 	}
+}
+
+// cutSecret returns what stands before and after the first value of a
+// signature; if there is none, all of uri is before it.
+func cutSecret(uri []byte) (before, after []byte, found bool) {
+	value := sigValue(uri)
+	if value < 0 {
+		return uri, nil, false
+	}
+	end := bytes.IndexByte(uri[value:], '&') // a semicolon is part of the value
+	if end < 0 {
+		end = len(uri) - value
+	}
+	return uri[:value], uri[value+end:], true
 }
 
 // sigValue is where the first value of a signature begins, -1 if there is none.

@@ -1,8 +1,9 @@
 // Package batcher is the process between an edge's lanes and the network: every
 // 10 ms it packs what the lanes hold into datagrams and sends them to the
-// collector, fire and forget. Packing and sealing are the pure cores in packages
-// batch and datagram; here are the lanes, the socket, the clock and the boot
-// file (FORMAT.md).
+// collector, either fire and forget or until the collector has acked them.
+// Packing, sealing and sending again are the pure cores in packages batch, acked
+// and datagram; here are the lanes, the socket, the clock and the boot file
+// (FORMAT.md).
 package batcher
 
 import (
@@ -13,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/postbench/postbench/refserver/acked"
 	"github.com/postbench/postbench/refserver/batch"
 	"github.com/postbench/postbench/refserver/datagram"
 	"github.com/postbench/postbench/refserver/lanes"
@@ -41,6 +43,9 @@ type Config struct {
 	Edge      datagram.Edge
 	BootFile  string   // in a directory that exists and outlives the machine
 	Salt      [16]byte // random, new for each Batcher
+	// Acked keeps every record in its lane until the collector has committed and
+	// acked it, and sends it again until then; else it is fire and forget.
+	Acked bool
 	// MaxDatagramsPerTick bounds a burst; 0 means batch.DefaultMaxDatagramsPerTick.
 	MaxDatagramsPerTick int
 	Every               time.Duration    // 0 means DefaultEvery
@@ -51,9 +56,9 @@ type Config struct {
 // Counts is what a batcher has done since its start, and what lies before it.
 type Counts struct {
 	Boot          uint64 `json:"boot"`
-	RecordsSent   int64  `json:"records_sent"`
-	DatagramsSent int64  `json:"datagrams_sent"`
-	BytesSent     int64  `json:"bytes_sent"` // without UDP and IP headers
+	RecordsSent   int64  `json:"records_sent"`   // each counted once
+	DatagramsSent int64  `json:"datagrams_sent"` // all, with what was sent again
+	BytesSent     int64  `json:"bytes_sent"`     // of those, without UDP and IP headers
 	// SendErrors are ticks that ended early because the kernel took no more:
 	// the records stayed in their slots for the next tick.
 	SendErrors int64 `json:"send_errors"`
@@ -68,6 +73,7 @@ type Counts struct {
 	Backlog         int64 `json:"backlog"` // slots that are not free
 	Lanes           int   `json:"lanes"`
 	UnreadableLanes int   `json:"unreadable_lanes"`
+	AckCounts
 }
 
 // laneDir is lanes.Dir, or a test's. Visit hands out each record once, at most
@@ -80,10 +86,15 @@ type laneDir interface {
 	Close() error
 }
 
-// socket hands datagrams to the kernel, in order and without ever waiting for
-// it. taken is how many the kernel took before err; err is nil if it took all.
+// socket is a UDP socket that is connected to the collector.
 type socket interface {
-	send(datagrams []batch.Datagram[slot]) (taken, portClosed int, err error)
+	// send hands datagrams to the kernel, in order and without ever waiting for
+	// it. taken is how many the kernel took before err; err is nil if it took all.
+	send(datagrams [][]byte) (taken, portClosed int, err error)
+	// receive waits for a datagram. errPortClosed tells of an earlier one that
+	// was sent; after Close the error is net.ErrClosed. One goroutine may call
+	// it beside send.
+	receive(buffer []byte) (n int, err error)
 	Close() error
 }
 
@@ -99,18 +110,23 @@ type Batcher struct {
 	every time.Duration
 	boot  uint64
 
-	mu          sync.Mutex // one tick, or a look at the counts
+	mu          sync.Mutex // one tick, one ack, or a look at the counts
 	lanes       laneDir
 	socket      socket
-	packer      *batch.Batcher[slot]
+	packer      *batch.Batcher[slot] // nil if the uplink is acked
+	sender      *acked.Sender[slot]  // nil if it is not
+	started     time.Time            // of the sender's clock
 	closed      bool
 	stats       lanes.Stats // of the last visit
 	backlog     int64       // at the end of the last tick
 	sendErrors  int64
 	portClosed  int64
 	unsendable  int64
+	ackErrors   int64
+	datagrams   [][]byte // scratch of forget
 	laneTrouble trouble
 	sendTrouble trouble
+	ackTrouble  trouble
 }
 
 // New takes the lanes for this process, opens the socket and takes a boot id.
@@ -169,27 +185,42 @@ func assemble(config Config, dir laneDir, udp socket) (*Batcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	sealer, err := datagram.NewSealer(config.Edge, datagram.Boot{ID: boot, Salt: config.Salt})
-	if err != nil {
-		return nil, fmt.Errorf("batcher: %w", err)
-	}
-	packer, err := batch.New[slot](sealer, batch.Options{MaxDatagramsPerTick: config.MaxDatagramsPerTick})
-	if err != nil {
-		return nil, fmt.Errorf("batcher: %w", err)
-	}
-	return &Batcher{
-		log: config.Log, every: config.Every, boot: boot, lanes: dir, socket: udp, packer: packer,
+	b := &Batcher{
+		log: config.Log, every: config.Every, boot: boot, lanes: dir, socket: udp, started: time.Now(),
 		laneTrouble: trouble{what: "lanes cannot be read"},
 		sendTrouble: trouble{what: "the kernel takes no datagrams"},
-	}, nil
+		ackTrouble:  trouble{what: "acks cannot be received"},
+	}
+	life := datagram.Boot{ID: boot, Salt: config.Salt}
+	if config.Acked {
+		b.sender, err = acked.New[slot](config.Edge, life, acked.Options{MaxDatagramsPerTick: config.MaxDatagramsPerTick})
+	} else {
+		b.packer, err = newPacker(config, life)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("batcher: %w", err)
+	}
+	return b, nil
 }
 
-// Run sends until ctx ends, then until the lanes are empty, at most for
-// DrainLimit, and lets go of everything. It may be called once; its error is
+func newPacker(config Config, life datagram.Boot) (*batch.Batcher[slot], error) {
+	sealer, err := datagram.NewSealer(config.Edge, life)
+	if err != nil {
+		return nil, err
+	}
+	return batch.New[slot](sealer, batch.Options{MaxDatagramsPerTick: config.MaxDatagramsPerTick})
+}
+
+// Run sends until ctx ends, then until the lanes are empty (with Acked: until
+// all is acked), at most for DrainLimit, and lets go of everything. It may be called once; its error is
 // ErrNotDrained or one of closing.
 func (b *Batcher) Run(ctx context.Context) error {
 	ticker := time.NewTicker(b.every)
 	defer ticker.Stop()
+	var acks sync.WaitGroup
+	if b.sender != nil {
+		acks.Go(b.readAcks)
+	}
 	for ctx.Err() == nil {
 		b.tick()
 		select {
@@ -197,7 +228,9 @@ func (b *Batcher) Run(ctx context.Context) error {
 		case <-ticker.C:
 		}
 	}
-	return errors.Join(b.drain(ticker.C), b.Close())
+	err := errors.Join(b.drain(ticker.C), b.Close())
+	acks.Wait()
+	return err
 }
 
 // drain keeps the pace: a burst of all that is left would overrun the collector.
@@ -218,33 +251,66 @@ func (b *Batcher) tick() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	lost := b.stats.Corrupt + b.unsendable
-	b.stats = b.lanes.Visit(b.packer.Room(), b.add)
+	b.stats = b.lanes.Visit(b.room(), b.add)
 	if now := b.stats.Corrupt + b.unsendable; now > lost {
 		b.log.Error("committed records are damaged and lost", "records", now-lost, "since_start", now)
 	}
 	b.laneTrouble.note(b.log, b.stats.Err)
+	if b.sender != nil {
+		b.act(b.sender.Step(b.nowNs(), acked.Event{Kind: acked.Tick}))
+	} else {
+		b.forget()
+	}
+	b.backlog = b.lanes.Backlog()
+	return b.backlog
+}
 
-	datagrams := b.packer.Tick()
-	taken, portClosed, err := b.socket.send(datagrams)
+// forget sends what is packed and frees its slots: nobody will ask for it again.
+func (b *Batcher) forget() {
+	b.datagrams = b.datagrams[:0]
+	packed := b.packer.Tick()
+	for _, d := range packed {
+		b.datagrams = append(b.datagrams, d.Bytes)
+	}
+	taken := b.send(b.datagrams)
 	// Only now: a slot that is free may be overwritten at once.
-	for _, d := range datagrams[:taken] {
+	for _, d := range packed[:taken] {
 		for _, s := range d.Tokens {
 			b.lanes.Free(s.lane, s.pos)
 		}
 	}
 	b.packer.Sent(taken)
+}
+
+// send returns how many datagrams the kernel took.
+func (b *Batcher) send(datagrams [][]byte) (taken int) {
+	taken, portClosed, err := b.socket.send(datagrams)
 	b.portClosed += int64(portClosed)
 	if err != nil {
 		b.sendErrors++
 	}
 	b.sendTrouble.note(b.log, err)
-	b.backlog = b.lanes.Backlog()
-	return b.backlog
+	return taken
+}
+
+// room is how many records may be added.
+func (b *Batcher) room() int {
+	if b.sender != nil {
+		return b.sender.Room()
+	}
+	return b.packer.Room()
+}
+
+func (b *Batcher) put(record []byte, at slot) error {
+	if b.sender != nil {
+		return b.sender.Add(record, at)
+	}
+	return b.packer.Add(record, at)
 }
 
 // add takes a record that a visit hands out.
 func (b *Batcher) add(e lanes.Entry) {
-	if err := b.packer.Add(e.Record, slot{e.Lane, e.Pos}); err != nil {
+	if err := b.put(e.Record, slot{e.Lane, e.Pos}); err != nil {
 		if errors.Is(err, batch.ErrFull) {
 			panic("BUG: batcher: a visit handed out more than there was room for")
 		}
@@ -263,12 +329,17 @@ func (b *Batcher) Counts() Counts {
 	if !b.closed {
 		b.backlog = b.lanes.Backlog()
 	}
-	sent := b.packer.Counts()
-	return Counts{
-		Boot: b.boot, RecordsSent: sent.Records, DatagramsSent: sent.Datagrams, BytesSent: sent.Bytes,
-		SendErrors: b.sendErrors, PortClosed: b.portClosed, Corrupt: b.stats.Corrupt + b.unsendable,
+	c := Counts{
+		Boot: b.boot, SendErrors: b.sendErrors, PortClosed: b.portClosed, Corrupt: b.stats.Corrupt + b.unsendable,
 		Torn: b.stats.Torn, Backlog: b.backlog, Lanes: b.stats.Lanes, UnreadableLanes: b.stats.Unreadable,
 	}
+	if b.sender != nil {
+		b.countAcked(&c)
+		return c
+	}
+	sent := b.packer.Counts()
+	c.RecordsSent, c.DatagramsSent, c.BytesSent = sent.Records, sent.Datagrams, sent.Bytes
+	return c
 }
 
 // Close lets go of lanes and socket without sending anything: for a Batcher

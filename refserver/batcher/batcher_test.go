@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"path/filepath"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/postbench/postbench/refserver/batch"
 	"github.com/postbench/postbench/refserver/datagram"
 	"github.com/postbench/postbench/refserver/lanes"
 )
@@ -63,28 +63,28 @@ func (f *fakeLanes) Close() error {
 type fakeSocket struct {
 	room    int
 	err     error // what it says when it takes no more
-	lanes   *fakeLanes
 	records []string
 	seqs    []uint64
 	sentAt  []time.Time
 	closed  bool
 	t       *testing.T
 	central *datagram.Receiver
+	opened  func(*datagram.Opened) // nil, or told of each datagram
+	acks    chan arrival
 }
 
-func (f *fakeSocket) send(datagrams []batch.Datagram[slot]) (taken, portClosed int, err error) {
-	for _, d := range datagrams {
-		for _, s := range d.Tokens {
-			if f.lanes.freed[int(s.pos)] {
-				f.t.Errorf("position %d was free before it was sent", s.pos)
-			}
-		}
-	}
+// arrival is what a socket receives.
+type arrival struct {
+	ack []byte
+	err error
+}
+
+func (f *fakeSocket) send(datagrams [][]byte) (taken, portClosed int, err error) {
 	for _, d := range datagrams {
 		if taken == f.room {
 			return taken, 0, f.err
 		}
-		opened, err := f.central.Step(0, slices.Clone(d.Bytes))
+		opened, err := f.central.Step(0, slices.Clone(d))
 		if err != nil {
 			f.t.Error(err)
 		}
@@ -93,19 +93,34 @@ func (f *fakeSocket) send(datagrams []batch.Datagram[slot]) (taken, portClosed i
 		}
 		f.seqs = append(f.seqs, opened.Seq)
 		f.sentAt = append(f.sentAt, time.Now())
+		if f.opened != nil {
+			f.opened(&opened)
+		}
 		taken++
 	}
 	return taken, 0, nil
 }
 
+func (f *fakeSocket) receive(buffer []byte) (int, error) {
+	received, ok := <-f.acks
+	if !ok {
+		return 0, net.ErrClosed
+	}
+	if received.err != nil {
+		return 0, received.err
+	}
+	return copy(buffer, received.ack), nil
+}
+
 func (f *fakeSocket) Close() error {
 	f.closed = true
+	close(f.acks)
 	return nil
 }
 
 func testEdge() datagram.Edge { return datagram.Edge{ID: 4, KeyID: 1, PSK: [32]byte{4}} }
 
-func testConfig(t *testing.T) Config {
+func testConfig(t testing.TB) Config {
 	return Config{
 		LaneDir: t.TempDir(), Collector: "127.0.0.1:9", Edge: testEdge(), Salt: [16]byte{9},
 		BootFile: filepath.Join(t.TempDir(), "boot"), MaxDatagramsPerTick: 4,
@@ -123,9 +138,16 @@ func newCentral(t *testing.T) *datagram.Receiver {
 
 func newFake(t *testing.T) (*Batcher, *fakeLanes, *fakeSocket) {
 	t.Helper()
+	return newFakeOf(t, testConfig(t))
+}
+
+func newFakeOf(t *testing.T, config Config) (*Batcher, *fakeLanes, *fakeSocket) {
+	t.Helper()
 	dir := &fakeLanes{freed: make(map[int]bool)}
-	udp := &fakeSocket{room: 1 << 20, err: errors.New("no buffer space"), lanes: dir, t: t, central: newCentral(t)}
-	config, err := testConfig(t).withDefaults()
+	udp := &fakeSocket{
+		room: 1 << 20, err: errors.New("no buffer space"), t: t, central: newCentral(t), acks: make(chan arrival, 1024),
+	}
+	config, err := config.withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postbench/postbench/refserver/batch"
 	"github.com/postbench/postbench/refserver/datagram"
 	"github.com/postbench/postbench/refserver/lanes"
 )
@@ -156,7 +155,7 @@ func TestSendStopsAtAnError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	datagrams := []batch.Datagram[slot]{{Bytes: []byte("first")}, {Bytes: make([]byte, 1<<17)}, {Bytes: []byte("third")}}
+	datagrams := [][]byte{[]byte("first"), make([]byte, 1<<17), []byte("third")}
 	if taken, _, err := udp.send(datagrams); taken != 1 || !errors.Is(err, syscall.EMSGSIZE) {
 		t.Errorf("%d taken, %v", taken, err)
 	}

@@ -7,8 +7,6 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/postbench/postbench/refserver/batch"
 )
 
 // sendTries bounds how often a datagram is offered to the kernel in a row. One
@@ -39,14 +37,14 @@ func dial(collector string) (*udpSocket, error) {
 }
 
 // send goes past package net, whose Write waits while the socket is full.
-func (s *udpSocket) send(datagrams []batch.Datagram[slot]) (taken, portClosed int, err error) {
+func (s *udpSocket) send(datagrams [][]byte) (taken, portClosed int, err error) {
 	if len(datagrams) == 0 {
 		return 0, 0, nil
 	}
 	closedErr := s.raw.Write(func(fd uintptr) bool {
 		for taken < len(datagrams) {
 			var refused int
-			refused, err = write(int(fd), datagrams[taken].Bytes)
+			refused, err = write(int(fd), datagrams[taken])
 			portClosed += refused
 			if err != nil {
 				break
@@ -74,6 +72,14 @@ func write(fd int, datagram []byte) (refused int, err error) {
 		}
 	}
 	return refused, err
+}
+
+func (s *udpSocket) receive(buffer []byte) (int, error) {
+	n, err := s.conn.Read(buffer)
+	if errors.Is(err, unix.ECONNREFUSED) {
+		return 0, errPortClosed
+	}
+	return n, err
 }
 
 // Close closes the socket.

@@ -2,6 +2,7 @@ package collect
 
 import (
 	"github.com/postbench/postbench/internal/postback"
+	"github.com/postbench/postbench/refserver/acked"
 	"github.com/postbench/postbench/refserver/datagram"
 	"github.com/postbench/postbench/refserver/store"
 )
@@ -11,14 +12,15 @@ type batch struct {
 	conversions []store.Conversion
 	boots       []datagram.BootState // as of the last of them
 	outcomes    []store.Outcome
-	text        []byte // scratch of add
+	tickets     []acked.Ticket // of the datagrams that want acks
+	text        []byte         // scratch of add
 }
 
 func newBatch() *batch { return &batch{conversions: make([]store.Conversion, 0, MaxRecords)} }
 
 func (b *batch) reset() {
 	clear(b.conversions) // its strings are the store's or nobody's
-	b.conversions, b.boots = b.conversions[:0], nil
+	b.conversions, b.boots, b.tickets = b.conversions[:0], nil, b.tickets[:0]
 }
 
 // add decodes a record, copying what it needs of it. The error is a

@@ -1,8 +1,8 @@
 // Package collect is central's process: datagrams from the edges' batchers,
 // and records that a replicator posts, on their way into the store. What is
 // authentic and new is decoded and committed, together with what the receiver
-// has to remember across a restart, in one atomic write. FORMAT.md has the
-// bytes that are the collector's own.
+// has to remember across a restart, in one atomic write; datagrams that want it
+// are acked after its sync. FORMAT.md has the bytes that are the collector's own.
 package collect
 
 import (
@@ -60,12 +60,15 @@ type Store interface {
 	Value(key string) ([]byte, error)
 }
 
-// Config is what a Collector is made of. All fields but ReceiveBufferBytes,
-// Costs and Log are required.
+// Config is what a Collector is made of. All fields but Salt,
+// ReceiveBufferBytes, Costs and Log are required.
 type Config struct {
 	UDPAddr string // where to listen, an IPv4 host:port; port 0 takes a free one
 	Edges   []datagram.Edge
 	Store   Store
+	// Salt is random and new for each Collector: acks are sealed with it. The
+	// zero value has New draw one.
+	Salt [16]byte
 	// ReceiveBufferBytes is asked of the kernel; 0 means
 	// udpsocket.DefaultReceiveBufferBytes. Counts tells what was granted.
 	ReceiveBufferBytes int
@@ -87,17 +90,21 @@ type Collector struct {
 	mu       sync.Mutex // guards receiver
 	receiver *datagram.Receiver
 
+	acks    *acks
 	counts  counters
 	drops   *udpsocket.DropCounter
 	ingests chan struct{}
 }
 
-// New reads what the store remembers of the edges and binds the socket, in
-// which datagrams wait until Run. A bad Config gives an error that wraps
+// New reads what the store remembers of the edges, takes a boot id there and
+// binds the socket, in which datagrams wait until Run. A bad Config gives an error that wraps
 // ErrConfig, or one of datagram.NewReceiver.
 func New(ctx context.Context, config Config) (*Collector, error) {
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
+	}
+	if config.Salt == [16]byte{} {
+		config.Salt = newSalt()
 	}
 	ids := edgeIDs(config.Edges)
 	if len(ids) == 0 || len(ids) > MaxEdges {
@@ -118,10 +125,15 @@ func New(ctx context.Context, config Config) (*Collector, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start collector: %w", err)
 	}
-	return &Collector{
+	c := &Collector{
 		config: config, conn: conn, packets: ipv4.NewPacketConn(conn), receiveBufferBytes: granted,
 		receiver: receiver, drops: udpsocket.CountDrops(conn), ingests: make(chan struct{}, maxIngests),
-	}, nil
+	}
+	if c.acks, err = newAcks(&config, conn, granted, &c.counts); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("start collector: %w", err)
+	}
+	return c, nil
 }
 
 // UDPAddr is where datagrams are taken, as host:port.

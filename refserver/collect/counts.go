@@ -22,6 +22,8 @@ type Counts struct {
 	Duplicates         int64 `json:"duplicates"` // of those: known already, nothing written
 	Conflicts          int64 `json:"conflicts"`  // of those: known with another payload
 	Ingested           int64 `json:"ingested"`   // of those: through Ingest
+	AcksSent           int64 `json:"acks_sent"`  // that the kernel took
+	AckErrors          int64 `json:"ack_errors"` // that it did not take
 	ReceiveBufferBytes int64 `json:"receive_buffer_bytes"`
 }
 
@@ -29,6 +31,7 @@ type counters struct {
 	datagrams, records, bad          atomic.Int64
 	committed, duplicates, conflicts atomic.Int64
 	ingested, pending                atomic.Int64
+	acks, ackErrors                  atomic.Int64
 	ingestRefused                    [ingestReasons]atomic.Int64
 }
 
@@ -62,6 +65,7 @@ func (c *Collector) Counts() Counts {
 		Refused: refused, BadRecords: c.counts.bad.Load(), KernelDrops: c.drops.Load(),
 		Committed: c.counts.committed.Load(), Duplicates: c.counts.duplicates.Load(),
 		Conflicts: c.counts.conflicts.Load(), Ingested: c.counts.ingested.Load(),
+		AcksSent: c.counts.acks.Load(), AckErrors: c.counts.ackErrors.Load(),
 		ReceiveBufferBytes: int64(c.receiveBufferBytes),
 	}
 }

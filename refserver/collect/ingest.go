@@ -98,14 +98,7 @@ func (c *Collector) take(w http.ResponseWriter, r *http.Request) error {
 	if len(b.conversions) == 0 {
 		return nil
 	}
-	c.counts.pending.Add(int64(len(b.conversions)))
-	err = c.commit(r.Context(), b, newLane(0)) // brings no boots, so writes no states
-	if err != nil {
-		c.counts.pending.Add(-int64(len(b.conversions))) // the replicator's again
-		return err
-	}
-	c.counts.ingested.Add(int64(len(b.conversions)))
-	return nil
+	return c.commitIngested(r.Context(), b)
 }
 
 // addFrames adds the records of a body of frames and counts those that are

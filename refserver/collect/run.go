@@ -29,6 +29,13 @@ func (c *Collector) Run(ctx context.Context) error {
 		c.drops.Load() // the last word before the socket is gone
 		_ = c.Close()
 	}()
+	acking := make(chan struct{})
+	var acks sync.WaitGroup
+	acks.Go(func() { c.acks.run(acking) })
+	defer func() { // after the last commit
+		close(acking)
+		acks.Wait()
+	}()
 	reading, stopReading := context.WithCancel(ctx)
 	defer stopReading()
 	p := newPipeline(c, stopReading)
@@ -82,9 +89,11 @@ func (c *Collector) open(b *batch, messages []ipv4.Message) *batch {
 	c.mu.Lock()
 	for i := range messages {
 		opened, err := c.receiver.Step(nowNs, messages[i].Buffers[0][:messages[i].N])
-		if err != nil {
-			continue // counted by the receiver
+		if err != nil { // counted by the receiver
+			c.acks.replayed(&opened)
+			continue
 		}
+		b.tickets = c.acks.opened(b.tickets, &opened, &messages[i])
 		c.counts.records.Add(int64(opened.Count))
 		for frames := datagram.Frames(opened.Body); frames.Next(); {
 			if err := b.add(frames.Record()); err != nil {
@@ -167,6 +176,7 @@ func (p *pipeline) run(l *lane) error {
 		if err := p.collector.commit(context.Background(), b, l); err != nil {
 			return err
 		}
+		p.collector.acks.committed(b.tickets)
 		b.reset()
 		p.free <- b
 	}
@@ -189,6 +199,8 @@ func (p *pipeline) emptyBatch() *batch {
 // stays in the backlog.
 func (p *pipeline) submit(b *batch) {
 	if len(b.conversions) == 0 {
+		p.collector.acks.committed(b.tickets) // probes: there is nothing to wait for
+		b.reset()
 		p.free <- b
 		return
 	}

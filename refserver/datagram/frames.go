@@ -7,8 +7,8 @@ import (
 	"github.com/postbench/postbench/internal/postback"
 )
 
-// frameBytes is what a frame has besides its record.
-const frameBytes = 2
+// FrameBytes is what a frame has besides its record.
+const FrameBytes = 2
 
 // MaxRecordBytes is the longest record that fits a frame.
 const MaxRecordBytes = postback.MaxRecordBytes
@@ -26,7 +26,7 @@ func AppendFrame(dst, record []byte) []byte {
 // Room tells whether a record of recordLen bytes still fits a datagram whose
 // body has bodyLen bytes so far.
 func Room(bodyLen, recordLen int) bool {
-	return bodyLen+frameBytes+recordLen <= MaxBodyBytes
+	return bodyLen+FrameBytes+recordLen <= MaxBodyBytes
 }
 
 // FrameReader goes through a body's records:
@@ -54,11 +54,11 @@ func (f *FrameReader) Next() bool {
 		return false
 	}
 	rest := f.body[f.at:]
-	if len(rest) < frameBytes {
+	if len(rest) < FrameBytes {
 		return f.fail("cut off in its length")
 	}
 	n := int(binary.LittleEndian.Uint16(rest))
-	rest = rest[frameBytes:]
+	rest = rest[FrameBytes:]
 	switch {
 	case n == 0 || n > MaxRecordBytes:
 		return f.fail("length out of range")
@@ -66,7 +66,7 @@ func (f *FrameReader) Next() bool {
 		return f.fail("longer than the rest of the body")
 	}
 	f.record = rest[:n:n]
-	f.at += frameBytes + n
+	f.at += FrameBytes + n
 	return true
 }
 

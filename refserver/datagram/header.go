@@ -44,6 +44,24 @@ var (
 	ErrBadBody      = errors.New("datagram: refused: the body is not what its header says")
 )
 
+// Reason is the name of a refusal in FORMAT.md and in counts, such as
+// "forged"; "" for an error that is none.
+func Reason(err error) string {
+	for _, r := range [...]struct {
+		err  error
+		name string
+	}{
+		{ErrShort, "short"}, {ErrLong, "long"}, {ErrMagic, "magic"}, {ErrVersion, "version"}, {ErrFlags, "flags"},
+		{ErrUnknownEdge, "unknown_edge"}, {ErrOldBoot, "old_boot"}, {ErrForged, "forged"}, {ErrReplay, "replay"},
+		{ErrBehindWindow, "behind_window"}, {ErrBadBody, "bad_body"},
+	} {
+		if errors.Is(err, r.err) {
+			return r.name
+		}
+	}
+	return ""
+}
+
 // header is the clear part of a datagram.
 type header struct {
 	flags  byte

@@ -25,6 +25,7 @@ var ErrSameKey = errors.New("datagram: two keys have the same edge id and key id
 // Opened is an authentic datagram, taken for the first time.
 type Opened struct {
 	EdgeID   uint16
+	KeyID    uint16
 	Boot     uint64
 	Salt     [16]byte // of that boot
 	Seq      uint64
@@ -129,14 +130,15 @@ func (e *sender) restore(s BootState) {
 // backwards. Its body is opened in place: whatever the outcome, the datagram's
 // bytes are changed. The error is one of the refusals of this package; the
 // datagram has then changed nothing else but a count (a bad body's seq stays
-// taken). Step does not allocate unless the datagram claims a boot that has
-// sent nothing yet.
+// taken). With ErrReplay and ErrBehindWindow, the Opened still says whose
+// authentic datagram it was, without a body: it wants its ack once more. Step
+// does not allocate unless the datagram claims a boot that has sent nothing yet.
 func (r *Receiver) Step(nowUnixNs int64, datagram []byte) (Opened, error) {
 	r.counts.Bytes += int64(len(datagram))
 	opened, err := r.open(nowUnixNs, datagram)
 	if err != nil {
 		r.counts.refuse(err)
-		return Opened{}, err
+		return opened, err
 	}
 	r.counts.Opened++
 	r.counts.Records += int64(opened.Count)
@@ -174,16 +176,18 @@ func (r *Receiver) open(nowUnixNs int64, datagram []byte) (Opened, error) {
 		b = edge.admit(nowUnixNs, h.boot)
 	}
 	b.aead, b.keyID = aead, h.keyID
+	opened := Opened{
+		EdgeID: h.edgeID, KeyID: h.keyID, Boot: h.boot.ID, Salt: h.boot.Salt, Seq: h.seq,
+		WantsAck: h.flags&flagWantsAck != 0,
+	}
 	if err := b.window.take(h.seq); err != nil {
-		return Opened{}, err
+		return opened, err
 	}
 	if err := checkFrames(body, int(h.count), MaxRecordBytes); err != nil {
 		return Opened{}, err
 	}
-	return Opened{
-		EdgeID: h.edgeID, Boot: h.boot.ID, Salt: h.boot.Salt, Seq: h.seq,
-		WantsAck: h.flags&flagWantsAck != 0, Count: int(h.count), Body: body,
-	}, nil
+	opened.Count, opened.Body = int(h.count), body
+	return opened, nil
 }
 
 // forget drops the boots whose time is over.

@@ -3,6 +3,8 @@ package datagram
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"os"
 	"slices"
 	"testing"
 )
@@ -103,6 +105,51 @@ func TestProbe(t *testing.T) {
 	opened, err := r.Step(nowNs, newSealer(t, testEdge(), testBoot()).Seal(nil, 1, 0, nil))
 	if err != nil || opened.Count != 0 || len(opened.Body) != 0 {
 		t.Errorf("%+v, %v", opened, err)
+	}
+}
+
+// Who sends an authentic datagram again waits for an ack: it is known who that
+// is. Of other refused datagrams nothing is known.
+func TestReplayTellsItsSender(t *testing.T) {
+	r, s := newReceiver(t, []Edge{testEdge()}), newSealer(t, testEdge(), testBoot())
+	s.AskForAcks()
+	first, far := s.Seal(nil, 1, 1, framesOf("record")), s.Seal(nil, 2, 0, nil)
+	newest := s.Seal(nil, WindowBits+10, 0, nil)
+	forged := bytes.Clone(first)
+	forged[HeaderBytes]++
+	for _, d := range [][]byte{first, newest} {
+		wantStep(t, r, nowNs, d, nil)
+	}
+	boot := testBoot()
+	for _, tt := range []struct {
+		datagram []byte
+		seq      uint64
+	}{{newest, WindowBits + 10}, {first, 1}, {far, 2}} {
+		o, err := r.Step(nowNs, bytes.Clone(tt.datagram))
+		if err == nil || o.EdgeID != testEdge().ID || o.KeyID != testEdge().KeyID || o.Boot != boot.ID || o.Salt != boot.Salt ||
+			o.Seq != tt.seq || !o.WantsAck || o.Body != nil || o.Count != 0 {
+			t.Errorf("seq %d: %+v, %v", tt.seq, o, err)
+		}
+	}
+	if o, err := r.Step(nowNs, forged); !errors.Is(err, ErrForged) || o.WantsAck || o.Boot != 0 {
+		t.Errorf("%+v, %v", o, err)
+	}
+}
+
+// Every refusal has a name, and it is FORMAT.md's.
+func TestReasons(t *testing.T) {
+	doc, err := os.ReadFile("FORMAT.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, refusal := range []error{ErrShort, ErrLong, ErrMagic, ErrVersion, ErrFlags, ErrUnknownEdge, ErrOldBoot, ErrForged,
+		ErrReplay, ErrBehindWindow, ErrBadBody} {
+		if name := Reason(fmt.Errorf("wrapped: %w", refusal)); name == "" || !bytes.Contains(doc, []byte(name)) {
+			t.Errorf("%v: %q", refusal, name)
+		}
+	}
+	if name := Reason(errors.New("another")); name != "" {
+		t.Error(name)
 	}
 }
 

@@ -46,7 +46,7 @@ func handlers(t testing.TB) map[string]func() {
 	for name, target := range targets {
 		for _, how := range []string{AnswerBeforeBuffer, AnswerAfterBuffer} {
 			config := testConfig(FrontZerocopy, nowhere{})
-			config.Answer, config.Dialects = how, accepttest.Dialects()
+			config.Answer, config.Dialects, config.Verified = how, accepttest.Dialects(), "the token of somebody in front"
 			config.AccessLog = accesslog.New(io.Discard, accesslog.Options{Background: true})
 			t.Cleanup(func() { _ = config.AccessLog.Close() })
 			e, err := New(config)

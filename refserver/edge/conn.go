@@ -133,7 +133,7 @@ func (c *conn) CloseWrite() error {
 func (c *conn) putPending() {
 	start := 0
 	for _, end := range c.ends[:c.n] {
-		if c.edge.put(c.pending[start:end], nil) != nil {
+		if c.edge.put(c.edge.working, c.pending[start:end], nil) != nil {
 			c.edge.counts.droppedAfterAnswer.Add(1)
 		}
 		c.edge.inFlight.Leave()

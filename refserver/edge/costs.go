@@ -20,14 +20,14 @@ func (e *Edge) wholeLimit() time.Duration {
 // its own need not be made for every postback.
 type idler interface{ Idle() bool }
 
-// waiting is the context in which a postback waits for its stages. It is not
-// the request's: a partner that hangs up early has sent its postback
-// nonetheless, and net/http takes its read limit for a hang-up.
-func (e *Edge) waiting() (context.Context, context.CancelFunc) {
+// waiting is the context in which a postback waits for its stages, within
+// working. That is not the request's: a partner that hangs up early has sent its
+// postback nonetheless, and net/http takes its read limit for a hang-up.
+func (e *Edge) waiting(working context.Context) (context.Context, context.CancelFunc) {
 	if costs, ok := e.config.Costs.(idler); e.config.Costs == nil || ok && costs.Idle() {
-		return e.working, nothing
+		return working, nothing
 	}
-	return context.WithTimeout(e.working, accept.StageLimit)
+	return context.WithTimeout(working, accept.StageLimit)
 }
 
 func nothing() {}

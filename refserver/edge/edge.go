@@ -95,6 +95,10 @@ type Config struct {
 	Admin http.Handler
 	// Dialects are the partners that write postbacks in their own way, under /p/.
 	Dialects []postback.Dialect
+	// Verified is the token by which the edge knows who verifies postbacks in
+	// front of it: what comes with it (see VerifiedHeader) is believed. "" means
+	// that nobody is.
+	Verified string
 	// Costs makes stages cost something; nil means that none does. BufferStage
 	// is the stage that a Put costs; "" means none.
 	Costs       accept.Costs
@@ -144,6 +148,8 @@ type Edge struct {
 	counts   counters
 	keyring  atomic.Pointer[postback.Keyring]
 	dialects *postback.Dialects
+	verified []byte // Config.Verified
+	inPlace  *inPlace
 
 	// working outlives the context of Serve: work that was begun is finished.
 	// It ends at the drain's limit.
@@ -164,6 +170,8 @@ func New(config Config) (*Edge, error) {
 	e := &Edge{config: config, dialects: dialects, inFlight: accept.NewGate(config.MaxInFlight), admins: accept.NewGate(maxAdmins)}
 	e.working, e.giveUp = context.WithCancel(context.Background())
 	e.keyring.Store(postback.NewKeyring())
+	e.inPlace = newInPlace(e)
+	e.verified = []byte(config.Verified)
 	return e, nil
 }
 
@@ -191,30 +199,32 @@ func (e *Edge) verify(path, rawQuery []byte, p *postback.Postback, received time
 }
 
 // deliver puts the record, or leaves it with the connection until the answer
-// is out. It takes over the caller's place in the gate. t may be nil.
-func (e *Edge) deliver(c *conn, record []byte, t *accept.Timing) error {
+// is out. It takes over the caller's place in the gate. c is nil for what came
+// over no connection of ours; its record is put at once. t may be nil.
+func (e *Edge) deliver(ctx context.Context, c *conn, record []byte, t *accept.Timing) error {
 	if e.config.Answer == AnswerBeforeBuffer {
-		if c.keep(record) {
+		if c != nil && c.keep(record) {
 			return nil
 		}
 		e.counts.putBeforeAnswer.Add(1)
 	}
 	defer e.inFlight.Leave()
-	return e.put(record, t)
+	return e.put(ctx, record, t)
 }
 
-// put returns nil, ErrFull, accept.ErrStage or errBuffer. t may be nil.
-func (e *Edge) put(record []byte, t *accept.Timing) error {
+// put returns nil, ErrFull, accept.ErrStage or errBuffer, the last two when ctx
+// ends as well. t may be nil.
+func (e *Edge) put(ctx context.Context, record []byte, t *accept.Timing) error {
 	if e.config.Costs != nil && e.config.BufferStage != "" {
-		ctx, cancel := context.WithTimeout(e.working, accept.StageLimit)
+		waiting, cancel := context.WithTimeout(ctx, accept.StageLimit)
 		defer cancel()
-		leave, err := accept.Enter(ctx, e.config.Costs, e.config.BufferStage, t)
+		leave, err := accept.Enter(waiting, e.config.Costs, e.config.BufferStage, t)
 		if err != nil {
 			return err
 		}
 		defer leave()
 	}
-	err := e.config.Buffer.Put(e.working, record)
+	err := e.config.Buffer.Put(ctx, record)
 	switch {
 	case err == nil:
 		return nil

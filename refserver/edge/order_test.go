@@ -298,7 +298,7 @@ func TestConnPutsInAnyCase(t *testing.T) {
 		}
 		c := &conn{Conn: brokenConn{}, edge: e, closed: func(*conn) {}}
 		record, _ := postback.AppendRecord(nil, &postback.Record{ClickID: []byte("c")})
-		if !e.inFlight.TryEnter() || e.deliver(c, record, nil) != nil || len(buffer.take()) != 0 {
+		if !e.inFlight.TryEnter() || e.deliver(e.working, c, record, nil) != nil || len(buffer.take()) != 0 {
 			t.Fatal("not kept")
 		}
 		end(c)

@@ -6,16 +6,8 @@ import (
 	"errors"
 )
 
-const (
-	selectConversions = `SELECT id, click_id, txid, event, verdict, offer_id, payout, currency, recorded_unix_ns, received_unix_ns, cap_window_s
-		FROM conversions WHERE id > ? ORDER BY id LIMIT ?`
-
-	selectConflicts = `SELECT id, click_id, txid, event, 'conflict', offer_id, payout, currency, recorded_unix_ns, received_unix_ns, 0
-		FROM conflicts WHERE id > ? ORDER BY id LIMIT ?`
-)
-
 // EachRow calls visit for every recorded row, conversions in the order of
-// their commits, then conflicts. Every row committed before the call is
+// their ids (SQLite: of their commits), then conflicts. Every row committed before the call is
 // visited; later ones may be. The Row is visit's to keep. It stops at the
 // first error of visit and returns it.
 func (s *SQL) EachRow(ctx context.Context, visit func(Row) error) error {
@@ -61,7 +53,7 @@ func readPage(ctx context.Context, table *sql.Stmt, lastID int64, page []Row) ([
 // OfferStatus returns cap and counter of an offer, in the cap window of now;
 // found is false for one that was never loaded.
 func (s *SQL) OfferStatus(ctx context.Context, offerID string) (status OfferStatus, found bool, err error) {
-	nowNs := s.options.Now().UnixNano()
+	nowNs := s.now().UnixNano()
 	offer, err := readOffer(ctx, s.readerChecks.offer, offerID, nowNs)
 	if errors.Is(err, sql.ErrNoRows) {
 		return OfferStatus{}, false, nil

@@ -4,163 +4,93 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
-	_ "embed"
 	"errors"
 	"fmt"
-	"net/url"
-	"os"
-	"path/filepath"
+	"slices"
+	"sync/atomic"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // Limits of the SQL store.
 const (
-	// maxReaders bounds the reader pool; further readers wait for a connection
-	// within their deadline and get ErrBusy after it.
-	maxReaders = 4
-	// busyTimeoutMs is how long SQLite itself waits for a lock of another process.
-	busyTimeoutMs = 5_000
-	// writerCacheKiB keeps the upper B-tree levels of some million clicks in memory.
-	writerCacheKiB = 64 << 10
 	// ledgerPageRows is how many rows are read at once; no connection is held
 	// while a slow reader takes them.
 	ledgerPageRows = 2_048
-	// schemaVersion is kept in the file, so that a later program never
+	// schemaVersion is kept in the database, so that a later program never
 	// misreads an older one's data.
 	schemaVersion = 2
-	// fileName is the database inside the data directory.
-	fileName = "postbench.db"
+	// maxRetries is how often a transaction runs again that the database has
+	// rolled back for a deadlock. ErrBusy after that.
+	maxRetries = 8
 )
 
-//go:embed schema.sql
-var schemaSQL string
-
-// Options says where and how to keep the data.
-type Options struct {
-	// Dir is created if missing.
-	Dir string
-	// AtomicCaps reads the cap counter inside the transaction that inserts.
-	// Without it the counter is read in a statement of its own before, as
-	// ordinary code does, and concurrent conversions can pass the cap.
-	AtomicCaps bool
-	// Now is the clock that stamps rows and times stages.
-	Now func() time.Time
-}
-
-// SQL is a store on one SQLite file: one writing connection and a bounded pool
-// of readers, WAL, every commit synced to the disk before it returns. It is
-// safe for concurrent use.
+// SQL is a store on an SQL database. It is safe for concurrent use, and every
+// commit is synced to the disk before it returns.
 type SQL struct {
-	options         Options
-	writer, readers *sql.DB
-	version         string
+	atomicCaps bool
+	clicks     Clicks // nil: they are in this database
+	now        func() time.Time
+
+	dialect         *dialect
+	writer, readers *sql.DB // the same pool where transactions run side by side
+	engine, version string
 
 	findClick, pageConversions, pageConflicts *sql.Stmt
 
 	readerChecks, writerChecks checks
 	insert, bump, keepConflict *sql.Stmt
+	touch                      *sql.Stmt // nil: see sync
+
+	counts counts
 
 	// afterCheck is a seam for tests: it runs between decision and insert.
 	afterCheck func()
 }
 
-// checks are the two reads that a decision needs.
-type checks struct{ existing, offer *sql.Stmt }
+type counts struct {
+	selects, writes, transactions, retries, clicks atomic.Int64
 
-// Open opens the store in options.Dir and creates it if missing.
-func Open(ctx context.Context, options Options) (*SQL, error) {
-	if err := os.MkdirAll(options.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
-	}
-	path, err := filepath.Abs(filepath.Join(options.Dir, fileName))
-	if err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
-	}
-	s := &SQL{options: options, afterCheck: func() {}}
-	if err := s.open(ctx, path); err != nil {
-		return nil, cmp.Or(fmt.Errorf("open store %s: %w", path, err), s.Close())
-	}
-	return s, nil
+	touches atomic.Int64
 }
 
-func (s *SQL) open(ctx context.Context, path string) (err error) {
-	common := url.Values{"_busy_timeout": {fmt.Sprint(busyTimeoutMs)}}
-	write := url.Values{
-		"_journal_mode": {"WAL"},
-		"_synchronous":  {"FULL"},
-		"_txlock":       {"immediate"},
-		// Only macOS knows the second one: fsync alone does not reach its disk.
-		"_pragma": {fmt.Sprintf("cache_size(-%d)", writerCacheKiB), "fullfsync(1)"},
-	}
-	if s.writer, err = openPool(path, 1, common, write); err != nil {
-		return err
-	}
-	if err := s.createSchema(ctx); err != nil {
-		return err
-	}
-	if s.readers, err = openPool(path, maxReaders, common, url.Values{"_query_only": {"1"}}); err != nil {
-		return err
-	}
-	if err := s.readers.QueryRowContext(ctx, "SELECT sqlite_version()").Scan(&s.version); err != nil {
-		return err
-	}
-	return s.prepare(ctx)
+// Queries returns what the store's postbacks have cost since it was opened.
+func (s *SQL) Queries() Queries {
+	return Queries{Selects: s.counts.selects.Load(), Writes: s.counts.writes.Load(), Clicks: s.counts.clicks.Load(),
+		Transactions: s.counts.transactions.Load(), Retries: s.counts.retries.Load()}
 }
 
-func openPool(path string, connections int, settings ...url.Values) (*sql.DB, error) {
-	query := url.Values{}
-	for _, values := range settings {
-		for key, value := range values {
-			query[key] = value
-		}
-	}
-	dsn := url.URL{Scheme: "file", Path: path, RawQuery: query.Encode()}
-	db, err := sql.Open("sqlite", dsn.String())
-	if err != nil {
-		return nil, err
-	}
-	db.SetMaxOpenConns(connections)
-	db.SetMaxIdleConns(connections)
-	return db, nil
-}
+// Engine is the database's name: "sqlite", "mariadb" or "mysql".
+func (s *SQL) Engine() string { return s.engine }
 
-func (s *SQL) createSchema(ctx context.Context) error {
-	var version int
-	if err := s.writer.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
-		return err
-	}
-	if version == schemaVersion {
-		return nil
-	}
-	if version != 0 {
-		return fmt.Errorf("schema version %d, this program knows %d; use another data directory", version, schemaVersion)
-	}
-	return s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, schemaSQL+fmt.Sprintf("PRAGMA user_version = %d;", schemaVersion))
-		return err
-	})
-}
+// Version is the database's version, "3.54.1".
+func (s *SQL) Version() string { return s.version }
 
 func (s *SQL) prepare(ctx context.Context) error {
-	for _, p := range []struct {
+	type prepared struct {
 		stmt **sql.Stmt
 		db   *sql.DB
 		text string
-	}{
-		{&s.findClick, s.readers, `SELECT offer_id, clicked_unix_s FROM clicks WHERE click_id = ?`},
+	}
+	statements := []prepared{
+		{&s.findClick, s.readers, selectClick},
 		{&s.pageConversions, s.readers, selectConversions},
 		{&s.pageConflicts, s.readers, selectConflicts},
 		{&s.readerChecks.existing, s.readers, selectExisting},
-		{&s.readerChecks.offer, s.readers, selectOffer},
+		{&s.readerChecks.offer, s.readers, s.dialect.selectOffer()},
 		{&s.writerChecks.existing, s.writer, selectExisting},
-		{&s.writerChecks.offer, s.writer, selectOffer},
-		{&s.insert, s.writer, insertConversion},
-		{&s.bump, s.writer, bumpCounter},
-		{&s.keepConflict, s.writer, insertConflict},
-	} {
+		{&s.writerChecks.offer, s.writer, s.dialect.lockOffer()},
+		{&s.insert, s.writer, s.dialect.insertConversion()},
+		{&s.bump, s.writer, s.dialect.bumpCounter()},
+		{&s.keepConflict, s.writer, s.dialect.insertConflict()},
+	}
+	if s.dialect.touch != "" {
+		statements = append(statements, prepared{&s.touch, s.writer, s.dialect.touch})
+	}
+	for _, p := range statements {
 		var err error
 		if *p.stmt, err = p.db.PrepareContext(ctx, p.text); err != nil {
 			return fmt.Errorf("prepare %q: %w", p.text, err)
@@ -169,11 +99,8 @@ func (s *SQL) prepare(ctx context.Context) error {
 	return nil
 }
 
-// Version is SQLite's version, "3.54.1".
-func (s *SQL) Version() string { return s.version }
-
-// Close waits for what runs, folds the log into the database file and closes
-// it. Without a Close nothing is lost: the next Open reads the log.
+// Close waits for what runs and closes the database. Without a Close nothing
+// is lost.
 func (s *SQL) Close() error {
 	var err error
 	for _, pool := range []*sql.DB{s.readers, s.writer} {
@@ -187,9 +114,24 @@ func (s *SQL) Close() error {
 	return nil
 }
 
-// inTx runs body in one BEGIN IMMEDIATE transaction. ctx bounds the wait for
-// the writer only: a transaction that has begun is never cut off in the
-// middle, and body gets a context that never ends.
+// transact runs body in a transaction of a postback, and once more after a
+// deadlock.
+func (s *SQL) transact(ctx context.Context, body func(context.Context, *sql.Tx) error) error {
+	for attempt := 0; ; attempt++ {
+		err := s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+			s.counts.transactions.Add(1)
+			return body(ctx, tx)
+		})
+		if !isMySQL(err, mysqlDeadlock) || attempt == maxRetries {
+			return err
+		}
+		s.counts.retries.Add(1)
+	}
+}
+
+// inTx runs body in one transaction that is the writer from its beginning.
+// ctx bounds the wait for the writer, and with it body's waits for rows that
+// others have locked. A commit is never cut off.
 func (s *SQL) inTx(ctx context.Context, body func(context.Context, *sql.Tx) error) error {
 	conn, err := s.writer.Conn(ctx)
 	if err != nil {
@@ -201,7 +143,10 @@ func (s *SQL) inTx(ctx context.Context, body func(context.Context, *sql.Tx) erro
 	if err != nil {
 		return err
 	}
-	if err := body(endless, tx); err != nil {
+	if !s.dialect.rowLocks {
+		ctx = endless
+	}
+	if err := body(ctx, tx); err != nil {
 		return cmp.Or(err, tx.Rollback())
 	}
 	return tx.Commit()
@@ -213,9 +158,15 @@ func wrap(operation string, err error) error {
 		return nil
 	}
 	var fromSQLite *sqlite.Error
-	busy := errors.As(err, &fromSQLite) && fromSQLite.Code()&0xff == sqlite3.SQLITE_BUSY
+	busy := errors.As(err, &fromSQLite) && fromSQLite.Code()&0xff == sqlite3.SQLITE_BUSY ||
+		isMySQL(err, mysqlDeadlock, mysqlLockWait, mysqlTooManyConns, mysqlTooManyOfUser)
 	if busy || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return fmt.Errorf("%s: %w: %w", operation, ErrBusy, err)
 	}
 	return fmt.Errorf("%s: %w", operation, err)
+}
+
+func isMySQL(err error, numbers ...uint16) bool {
+	var answer *mysql.MySQLError
+	return errors.As(err, &answer) && slices.Contains(numbers, answer.Number)
 }

@@ -1,10 +1,12 @@
 // Package store keeps clicks, offers, keys and conversions. Its users declare
 // the interfaces; storetest holds the contract that every implementation
-// passes. SQL is the first one, on an embedded SQLite file.
+// passes. SQL is the first one, on an embedded SQLite file or on MariaDB.
 package store
 
 import (
+	"context"
 	"errors"
+	"iter"
 	"time"
 
 	"github.com/postbench/postbench/internal/postback"
@@ -12,7 +14,7 @@ import (
 )
 
 // ErrBusy means that the store did not get to the work within the caller's
-// deadline or SQLite's own wait. Nothing was written; the caller may retry.
+// deadline or the database's own wait. Nothing was written; the caller may retry.
 var ErrBusy = errors.New("store is busy")
 
 // MaxCapWindowS bounds Offer.CapWindowS: a leap year.
@@ -77,6 +79,17 @@ type Attribution struct {
 	ClickedUnixS int64
 }
 
+// Clicks is where clicks live when they are not in the SQL database.
+type Clicks interface {
+	// Attribute looks up the click. Unknown clicks are no error. ErrBusy when
+	// ctx ends first.
+	Attribute(ctx context.Context, clickID string) (Attribution, error)
+	// LoadClicks stores all clicks or, at the first error of the sequence,
+	// none; an id that is loaded again replaces the older. It returns the
+	// number of rows.
+	LoadClicks(ctx context.Context, clicks iter.Seq2[Click, error]) (int64, error)
+}
+
 // Conversion is a postback on its way into the store. Its identity is
 // (ClickID, TxID, Event); its payload is ClaimedOfferID, Payout and Currency.
 type Conversion struct {
@@ -107,6 +120,25 @@ type Outcome struct {
 	// CapNs is the time spent on reading identity and cap counter, InsertNs
 	// all the rest, the wait for the writer included.
 	CapNs, InsertNs int64
+}
+
+// Facts is what the decision on a conversion rests on, besides the conversion.
+type Facts struct {
+	Existing decide.Existing
+	// Offer is the click's offer, with the counter of the cap window that the
+	// conversion was received in. It stays zero, with CapWindowS, where it is not
+	// needed: the identity exists, there is no such click, or no such offer.
+	Offer      decide.Offer
+	CapWindowS int64 // the offer's
+}
+
+// Queries counts the statements that postbacks have executed. Those of the
+// population, the ledger and the caps' status are not counted.
+type Queries struct {
+	Selects, Writes int64 // of identities, offers and counters; of rows, counters and syncs
+	Clicks          int64 // look-ups of clicks, where these are in the same database
+	Transactions    int64 // begun; their own statements (begin, commit) are in no other figure
+	Retries         int64 // transactions run again because the database rolled them back
 }
 
 // Row is one recorded row of the ledger. Conflicts are rows too, with the
