@@ -14,8 +14,9 @@ const (
 	// MaxStageKinds is how many stages of a server a run tells apart by name;
 	// the time of further ones, and of those with longer names, is booked as
 	// OtherStage.
-	MaxStageKinds     = 16
-	maxStageNameBytes = 32
+	MaxStageKinds = 16
+	// MaxStageNameBytes is the longest name of a stage.
+	MaxStageNameBytes = 32
 	// maxSpent is how many requests are kept whole; of more, as many are drawn.
 	maxSpent = 1 << 16
 	// spentChunk is how many of them get room at once: 176 KiB, so that nobody
@@ -154,7 +155,7 @@ func (b *budget) kindOf(name []byte, at *int) int {
 			return kind
 		}
 	}
-	if len(b.names) == MaxStageKinds || len(name) > maxStageNameBytes {
+	if len(b.names) == MaxStageKinds || len(name) > MaxStageNameBytes {
 		return -1
 	}
 	kind := len(b.names)

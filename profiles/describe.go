@@ -182,7 +182,10 @@ func (n Network) details(indent string) string {
 func (p Profile) Describe() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s\n", p.Name, p.About)
-	if p.TLS {
+	switch {
+	case p.Sessions == SessionsAtEdge:
+		b.WriteString("Servers offer TLS; only edges keep sessions.\n")
+	case p.TLS:
 		b.WriteString("Servers offer TLS.\n")
 	}
 	p.describePaths(&b)
@@ -192,7 +195,7 @@ func (p Profile) Describe() string {
 	}
 	b.WriteString("Stages, for the variants that have them:\n")
 	for _, s := range p.Stages {
-		fmt.Fprintf(&b, "  %-10s %s; %d at once, %d more wait\n", s.Name, s.Time, s.Workers, s.Waiting())
+		fmt.Fprintf(&b, "  %-10s %s\n", s.Name, s.describe())
 	}
 	return b.String()
 }

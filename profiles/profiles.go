@@ -37,12 +37,19 @@ const (
 // profile does not know.
 const DefaultRegion = "default"
 
+// SessionsAtEdge: only edges keep TLS sessions, a central server that answers
+// partners itself keeps none.
+const SessionsAtEdge = "edge"
+
 // Profile says what a run adds to the bare machine.
 type Profile struct {
 	Name, About string
 	// TLS: variants serve TLS, and partners use it unless their version is
 	// TLSNone.
 	TLS bool
+	// Sessions says where variants keep TLS sessions, so that partners can resume
+	// them: SessionsAtEdge, or "" for everywhere.
+	Sessions string
 	// Paths are the networks from partners to the server, by the partners'
 	// region. Empty shapes nothing; otherwise DefaultRegion is among them.
 	Paths map[string]RegionPaths
@@ -119,6 +126,7 @@ func parseProfile(file string, data []byte, load func(string) (Network, error)) 
 	var networkErr error
 	err := strictyaml.DecodeChecked(file, data, &p, func(problems *strictyaml.Problems) {
 		checkTitle(problems, p.Name, p.About)
+		p.checkSessions(problems)
 		p.checkPaths(problems)
 		checkStages(problems, p.Stages)
 		networkErr = p.loadNetworks(file, load, problems)
@@ -127,6 +135,15 @@ func parseProfile(file string, data []byte, load func(string) (Network, error)) 
 		return Profile{}, err
 	}
 	return p, nil
+}
+
+func (p Profile) checkSessions(problems *strictyaml.Problems) {
+	switch {
+	case p.Sessions != "" && p.Sessions != SessionsAtEdge:
+		problems.Add("sessions", "want %s, or nothing for everywhere, got %q", SessionsAtEdge, p.Sessions)
+	case p.Sessions != "" && !p.TLS:
+		problems.Add("sessions", "%q without tls: true: there are no sessions to keep", p.Sessions)
+	}
 }
 
 func (p Profile) checkPaths(problems *strictyaml.Problems) {

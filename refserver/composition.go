@@ -130,7 +130,24 @@ func parseComposition(file string, data []byte) (Composition, error) {
 	return c, nil
 }
 
-// With returns the composition with another choice on one axis, validated.
+// logWriteOf is how the composition's log is written, as it was before where
+// that is possible: some logs leave no choice.
+func (c Composition) logWriteOf() string {
+	switch {
+	case c.Log == None:
+		return None
+	case c.Log == LogCapnp:
+		return LogMapped
+	case c.Log == LogJSON && c.LogWrite != LogOnRequest && c.Uplink == None:
+		return LogOnRequest
+	case c.Log == LogJSON && c.LogWrite != LogOnRequest:
+		return LogInBackground
+	}
+	return c.LogWrite
+}
+
+// With returns the composition with another choice on one axis, validated. Who
+// chooses another log also changes how it is written, where that must be.
 func (c Composition) With(axis, value string) (Composition, error) {
 	if axis == "edges" {
 		n, err := strconv.Atoi(value)
@@ -143,6 +160,9 @@ func (c Composition) With(axis, value string) (Composition, error) {
 	for _, a := range axes() {
 		if a.name == axis {
 			*a.choice(&c) = value
+			if axis == "log" {
+				c.LogWrite = c.logWriteOf()
+			}
 			return c, c.Validate()
 		}
 	}

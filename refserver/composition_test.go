@@ -50,13 +50,13 @@ func TestWith(t *testing.T) {
 		{"place", "partner", `variant monolith: place: "partner" is for an edge`},
 		{"place", "moon", `variant monolith: place: unknown choice "moon"; allowed: region, partner`},
 		{"attribution", "redis-cache", ""},
-		{"log", "capnp", `variant monolith: log_write: "request" with log "capnp"; capnp is written mapped, and nothing else is`},
+		{"log_write", "mapped", `variant monolith: log_write: "mapped" with log "json"; capnp is written mapped, and nothing else is`},
+		{"log_write", "none", `variant monolith: log_write: "none" with log "json"`},
 		{"front", "zerocopy", `variant monolith: front: "zerocopy" in front of SQL would only wait faster`},
 		{"answer", "before-buffer", `variant monolith: answer: "before-buffer" needs a buffer`},
 		{"buffer", "shm", `variant monolith: buffer: "shm" without an uplink is never emptied`},
 		{"uplink", "udp", `variant monolith: buffer: none: the uplink "udp" has nothing to take from`},
 		{"attribution", "memory", `variant monolith: attribution: "memory" is central's behind an uplink`},
-		{"log", "none", `variant monolith: log_write: "request" with log "none"`},
 		{"log_write", "background", `variant monolith: log_write: "background" is the edges' way`},
 		{"edges", "2", "variant monolith: edges: 2 edges without an uplink would be 2 servers that know nothing of each other; expected 1"},
 		{"edges", "0", "variant monolith: edges: 0, expected 1 to 64"},
@@ -73,6 +73,22 @@ func TestWith(t *testing.T) {
 	}
 	if _, err := base.With("caps", "escrow"); !errors.Is(err, ErrComposition) {
 		t.Errorf("%v is not an ErrComposition", err)
+	}
+}
+
+// The log's own axis is enough to change it.
+func TestVaryLog(t *testing.T) {
+	for _, test := range []struct{ variant, log, write string }{
+		{"hot-path", LogJSON, LogInBackground}, {"hot-path", LogCapnp, LogMapped}, {"hot-path", None, None},
+		{"binary-log", LogJSON, LogInBackground}, {"monolith", LogJSON, LogOnRequest}, {"monolith", LogCapnp, LogMapped}, {"monolith", None, None},
+	} {
+		base, err := LoadVariant(test.variant)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, err := base.With("log", test.log); err != nil || c.LogWrite != test.write {
+			t.Errorf("%s with log=%s: %q, %v", test.variant, test.log, c.LogWrite, err)
+		}
 	}
 }
 
@@ -178,7 +194,7 @@ func TestEdgeCompositions(t *testing.T) {
 		{"redis-cache", "caps", "atomic", "a counter that comes from a cache is read before the transaction"},
 		{"monolith-php", "caps", "atomic", "the Laravel application checks before it inserts"},
 		{"monolith-php", "attribution", "redis-cache", "the Laravel application asks ClickHouse"},
-		{"monolith-php", "log", "none", `"request" with log "none"`},
+		{"monolith-php", "log", "none", "the Laravel application writes lines of JSON"},
 	} {
 		c, err := LoadVariant(test.variant)
 		if err != nil {

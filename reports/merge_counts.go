@@ -185,28 +185,34 @@ func worstClock(runs []Variant) *Clock {
 }
 
 // mergeStages weighs each run's means by its acked responses. The requests
-// between p90 and p99 are those of each run, not of all together.
+// between p90 and p99 are those of each run, not of all together. In a stage
+// that a run does not have its requests spent nothing, so that what adds up in
+// each run adds up in all; a run without any stage has no say.
 func mergeStages(runs []Variant) []Stage {
-	type sums struct{ meanUs, tailUs, weight float64 }
-	var order []string
-	byName := map[string]sums{}
-	for _, run := range runs {
-		weight := float64(run.Latency.Response.Count)
+	var lists [][]Stage
+	var weight, tailWeight float64
+	byName := map[string]Stage{}
+	for i := range runs {
+		run := &runs[i]
+		lists = append(lists, run.Stages)
+		responses := float64(run.Latency.Response.Count)
+		if len(run.Stages) > 0 {
+			weight += responses
+		}
+		if tailSumUs(run) > 0 { // else nobody between p90 and p99 was acked
+			tailWeight += responses
+		}
 		for _, stage := range run.Stages {
-			sum, seen := byName[stage.Name]
-			if !seen {
-				order = append(order, stage.Name)
-			}
-			sum.meanUs += weight * stage.MeanUs
-			sum.tailUs += weight * stage.P90ToP99MeanUs
-			sum.weight += weight
+			sum := byName[stage.Name]
+			sum.MeanUs += responses * stage.MeanUs
+			sum.P90ToP99MeanUs += responses * stage.P90ToP99MeanUs
 			byName[stage.Name] = sum
 		}
 	}
-	stages := make([]Stage, 0, len(order))
-	for _, name := range order {
-		if sum := byName[name]; sum.weight > 0 {
-			stages = append(stages, Stage{Name: name, MeanUs: sum.meanUs / sum.weight, P90ToP99MeanUs: sum.tailUs / sum.weight})
+	stages := []Stage{}
+	for _, name := range stageOrder(lists) {
+		if sum := byName[name]; weight > 0 {
+			stages = append(stages, Stage{Name: name, MeanUs: sum.MeanUs / weight, P90ToP99MeanUs: sum.P90ToP99MeanUs / max(1, tailWeight)})
 		}
 	}
 	return stages

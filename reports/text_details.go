@@ -80,7 +80,9 @@ func stagesSection(v *Variant) string {
 	}
 	rows := [][]string{{"stages", "mean", "mean of p90 to p99"}}
 	for _, s := range v.Stages {
-		rows = append(rows, []string{"  " + cut(s.Name, nameWidth), duration(s.MeanUs), duration(s.P90ToP99MeanUs)})
+		if s.MeanUs > 0 { // else nobody opened a connection, or had its name looked up
+			rows = append(rows, []string{"  " + cut(s.Name, nameWidth), duration(s.MeanUs), duration(s.P90ToP99MeanUs)})
+		}
 	}
 	return grid(rows, 1, 0)
 }

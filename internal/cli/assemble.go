@@ -26,6 +26,7 @@ func (p *plan) variant(m *measurement) reports.Variant {
 		Timeline:  timelineOf(m.outcome.Timeline),
 		Partners:  p.partnersOf(m),
 		Networks:  m.networks(),
+		Stages:    stagesOf(m.outcome.Budget),
 		Costs:     m.costs,
 		Ledger:    ledgerOf(m),
 		Resources: reports.Resources{ClientCPUS: &m.clientCPUS},

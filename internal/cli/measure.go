@@ -89,7 +89,7 @@ func (m *measurement) hints(grace time.Duration) string {
 	case m.sheet != nil && m.sheet.Fates.Recorded > 0 && m.sheet.Verdicts[intent.Unattributed] == m.sheet.Fates.Recorded:
 		text += noteUnattributed()
 	}
-	return text
+	return text + budgetNotes(m.outcome.Budget)
 }
 
 // stillTrying is how many postbacks the end of the run kept from being tried

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/postbench/postbench/internal/machine"
@@ -62,8 +63,11 @@ func (p *plan) serverExtras(c *refserver.Composition) (serverExtras, error) {
 	if extras.Dialects, err = p.dialects(); err != nil {
 		return extras, err
 	}
+	choices := strings.Fields(c.Choices())
 	for _, s := range p.profile.Stages {
-		extras.Costs = append(extras.Costs, cost.Spec{Stage: s.Name, Workers: s.Workers, Queue: s.Waiting(), Points: s.Time.Points()})
+		if points := s.PointsWith(choices); len(points) > 0 {
+			extras.Costs = append(extras.Costs, cost.Spec{Stage: s.Name, Workers: s.Workers, Queue: s.Waiting(), Points: points})
+		}
 	}
 	if network, ok := p.uplinkOf(c); ok {
 		uplink := network.Spec()

@@ -58,7 +58,7 @@ type endpoint struct {
 func (p *plan) partners(to *connection, w *ways) ([]loadgen.Partner, error) {
 	var list []loadgen.Partner
 	for i := range p.scenario.Partners {
-		habits := &p.scenario.Partners[i].Habits
+		habits := p.habitsAt(to, w, i)
 		transportName := p.transportOf(to, i)
 		at, err := p.endpoint(to, habits, transportName)
 		if err != nil {
@@ -82,6 +82,16 @@ func (p *plan) partners(to *connection, w *ways) ([]loadgen.Partner, error) {
 		})
 	}
 	return list, nil
+}
+
+// habitsAt are a partner's habits towards the target: where the profile says that
+// a server of ours keeps no TLS sessions, there are none to resume.
+func (p *plan) habitsAt(to *connection, w *ways, partner int) *profiles.Partner {
+	habits := p.scenario.Partners[partner].Habits
+	if to.tlsOrigin != "" && w.at == atCentral && p.profile.Sessions == profiles.SessionsAtEdge {
+		habits.TLS.Resume = false
+	}
+	return &habits
 }
 
 // servable refuses partners whose transport a composition of ours does not

@@ -14,6 +14,7 @@ import (
 // ways are the emulated network paths of one measurement, by the name of their
 // network. Without any, nothing is shaped.
 type ways struct {
+	at      place // of what answers
 	network *netem.Network
 	paths   map[string]*netem.Path
 	names   []string // in order of first use
@@ -42,7 +43,7 @@ func placeOf(c *refserver.Composition) place {
 
 // openWays opens the paths of the plan's partners to what answers them.
 func (p *plan) openWays(at place, round uint32) (*ways, error) {
-	w := &ways{paths: map[string]*netem.Path{}}
+	w := &ways{at: at, paths: map[string]*netem.Path{}}
 	for i := range p.scenario.Partners {
 		network, ok := p.networkOf(i, at)
 		if !ok {

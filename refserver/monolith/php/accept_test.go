@@ -91,19 +91,8 @@ func (s *stand) newRows(t *testing.T) func() []accepttest.Row {
 	}
 }
 
-// forget empties the ledger.
-func (s *stand) forget(t *testing.T) {
-	t.Helper()
-	for _, table := range []string{"conversions", "conflicts"} {
-		if _, err := s.database(t).ExecContext(t.Context(), "DELETE FROM "+table); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 // What every front promises.
-func TestDialects(t *testing.T) {
-	s := newStand(t)
+func testDialects(t *testing.T, s *stand) {
 	accepttest.Run(t, func(t *testing.T, c accepttest.Config) accepttest.Subject {
 		s.forget(t)
 		v := s.serve(t, func(own *Config) {
@@ -125,8 +114,7 @@ func TestDialects(t *testing.T) {
 }
 
 // The log must hold no secret, as refserver/accesslog has it.
-func TestAccessLog(t *testing.T) {
-	s := newStand(t)
+func testAccessLog(t *testing.T, s *stand) {
 	v := s.serve(t, func(c *Config) { c.Dialects, c.fixedUnixS = accepttest.Dialects(), accepttest.NowUnixS })
 	long := "/pb?x=" + strings.Repeat("y", 5_000)
 	type request struct{ method, target, logged string }

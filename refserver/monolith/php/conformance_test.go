@@ -33,9 +33,9 @@ const (
 
 func signSecret() []byte { return []byte("a secret with \x00 and \xff in it") }
 
-func newPair(t *testing.T, signedOnly bool) *pair {
+func newPair(t *testing.T, s *stand, signedOnly bool) *pair {
 	t.Helper()
-	p := &pair{stand: newStand(t)}
+	p := &pair{stand: s}
 	p.php = p.stand.serve(t, func(c *Config) { c.Dialects, c.SignedOnly = accepttest.Dialects(), signedOnly }).url
 	var err error
 	if p.books, err = store.Open(t.Context(), store.Options{Dir: t.TempDir(), Now: time.Now}); err != nil {
@@ -148,8 +148,8 @@ func escape(text string) string {
 	return strings.ReplaceAll(fmt.Sprintf("% X", " "+text), " ", "%")[len("20"):]
 }
 
-func TestVerdictsAreThoseOfGo(t *testing.T) {
-	p := newPair(t, false)
+func testVerdictsAreThoseOfGo(t *testing.T, s *stand) {
+	p := newPair(t, s, false)
 	for _, query := range []string{
 		// Billable, then its repetitions.
 		"click_id=f-0&txid=1&event=sale&payout=12.5&currency=EUR&offer_id=free",

@@ -65,11 +65,11 @@ func beParent(needs []string) {
 	select {}
 }
 
-func TestKilledParentLeavesNothing(t *testing.T) {
+func testKilledParentLeavesNothing(t *testing.T, s *stand) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux tells who descends from whom")
 	}
-	s, base := newStand(t), shortDir(t)
+	base := shortDir(t)
 	addr, err := parts.FreePort(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -98,8 +98,7 @@ func TestKilledParentLeavesNothing(t *testing.T) {
 }
 
 // Whoever gives up while it starts, at any moment, has nothing to tidy up.
-func TestInterruptedStartLeavesNothing(t *testing.T) {
-	s := newStand(t)
+func testInterruptedStartLeavesNothing(t *testing.T, s *stand) {
 	config := Config{Runtime: parts.Runtime{Guard: guard()}, Admin: "127.0.0.1:1", MariaDB: s.mariadb, ClickHouseHTTP: s.httpAt, Workers: 2}
 	for after := 20 * time.Millisecond; after < stopLimit; after *= 2 {
 		config.Runtime.Dir = shortDir(t)

@@ -68,8 +68,7 @@ func (w *wire) setSilent(silent bool) {
 	w.silent = silent
 }
 
-func TestDatabasesAway(t *testing.T) {
-	s := newStand(t)
+func testDatabasesAway(t *testing.T, s *stand) {
 	w := newWire(t, s.httpAt)
 	v := s.serve(t, func(c *Config) { c.Workers, c.ClickHouseHTTP = 1, w.Addr().String() })
 	expect := func(when, target string, status int, want string) {
@@ -150,12 +149,11 @@ func (s *stand) killConnections(t *testing.T) {
 }
 
 // What is recorded is acked, whether or not a log can be written.
-func TestFullLogDisk(t *testing.T) {
+func testFullLogDisk(t *testing.T, s *stand) {
 	const full = "/dev/full"
 	if _, err := os.Stat(full); err != nil {
 		t.Skip(err)
 	}
-	s := newStand(t)
 	v := s.serve(t, func(c *Config) { c.LogFile = full })
 	for i, want := range []string{"OK", "DUP"} {
 		if response, body := ask(t, http.MethodGet, v.url, "/pb?click_id=1", ""); response.StatusCode != http.StatusOK || body != want {

@@ -58,8 +58,8 @@ func signedQueries(now int64) []string {
 	return list
 }
 
-func TestRefusalsAreThoseOfGo(t *testing.T) {
-	p := newPair(t, false)
+func testRefusalsAreThoseOfGo(t *testing.T, s *stand) {
+	p := newPair(t, s, false)
 	for _, query := range plainQueries() {
 		p.compare(t, http.MethodGet, "/pb?"+query, "")
 		p.compare(t, http.MethodGet, "/pb/signed?"+query, "")
@@ -90,8 +90,8 @@ func TestRefusalsAreThoseOfGo(t *testing.T) {
 	t.Logf("%d postbacks", p.asked)
 }
 
-func TestSignedOnlyIsThatOfGo(t *testing.T) {
-	p := newPair(t, true)
+func testSignedOnlyIsThatOfGo(t *testing.T, s *stand) {
+	p := newPair(t, s, true)
 	p.compare(t, http.MethodGet, "/pb?click_id=a", "")
 	p.compare(t, http.MethodGet, "/pb?click_id=%zz", "")
 	p.compare(t, http.MethodPost, "/pb", "")
@@ -105,8 +105,8 @@ func TestSignedOnlyIsThatOfGo(t *testing.T) {
 }
 
 // Broken bytes at random places of good requests.
-func TestBrokenRequestsAreThoseOfGo(t *testing.T) {
-	p := newPair(t, false)
+func testBrokenRequestsAreThoseOfGo(t *testing.T, s *stand) {
+	p := newPair(t, s, false)
 	now := time.Now().Unix()
 	targets := []string{"/pb?click_id=f-0&txid=t%2F1&offer_id=o&event=lead&payout=12.5&currency=EUR", signed("other", []byte{0x00, 0xff}, "f-0", "s1", "sale", "3", now)}
 	for _, d := range accepttest.Dialects() {

@@ -28,8 +28,7 @@ import (
 	"github.com/postbench/postbench/refserver/store"
 )
 
-func TestKeysAreInForceAtOnce(t *testing.T) {
-	s := newStand(t)
+func testKeysAreInForceAtOnce(t *testing.T, s *stand) {
 	now := time.Now().Unix()
 	v := s.serve(t, func(c *Config) { c.Keys = []store.Key{{KID: "first", Secret: []byte("f")}} })
 	if response, body := ask(t, http.MethodGet, v.url, signed("first", []byte("f"), "c", "first", "sale", "1", now), ""); response.StatusCode != http.StatusOK {
@@ -96,8 +95,7 @@ func certificate(t *testing.T) (certFile, keyFile string, roots *x509.CertPool) 
 	return certFile, keyFile, roots
 }
 
-func TestTLSResumesSessions(t *testing.T) {
-	s := newStand(t)
+func testTLSResumesSessions(t *testing.T, s *stand) {
 	certFile, keyFile, roots := certificate(t)
 	v := s.serve(t, func(c *Config) { c.TLSCertFile, c.TLSKeyFile = certFile, keyFile })
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
@@ -121,8 +119,7 @@ func TestTLSResumesSessions(t *testing.T) {
 }
 
 // More than nginx would keep in memory or allow a postback.
-func TestLargeUploadPassesThrough(t *testing.T) {
-	s := newStand(t)
+func testLargeUploadPassesThrough(t *testing.T, s *stand) {
 	v := s.serve(t, func(*Config) {})
 	var csv strings.Builder
 	csv.WriteString("click_id,offer_id,clicked_unix_s\n")
@@ -158,8 +155,7 @@ func (v *serving) expectRefused(t *testing.T, want map[int]int64) {
 }
 
 // Many at once: an identity once, each billed conversion counted.
-func TestRace(t *testing.T) {
-	s := newStand(t)
+func testRace(t *testing.T, s *stand) {
 	v := s.serve(t, func(c *Config) { c.Workers = 8 })
 	for path, csv := range population(time.Now().Unix()) {
 		ask(t, http.MethodPost, v.url, "/population/"+path, csv)
@@ -192,8 +188,7 @@ func TestRace(t *testing.T) {
 	}
 }
 
-func TestStopLeavesNothing(t *testing.T) {
-	s := newStand(t)
+func testStopLeavesNothing(t *testing.T, s *stand) {
 	v := s.serve(t, func(*Config) {})
 	kept := &http.Transport{} // an idle connection must not hold it up
 	response, err := (&http.Client{Transport: kept}).Get(v.url + "/pb?click_id=c")
@@ -214,8 +209,7 @@ func TestStopLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestPHPDead(t *testing.T) {
-	s := newStand(t)
+func testPHPDead(t *testing.T, s *stand) {
 	v := s.serve(t, func(*Config) {})
 	if err := v.fpm.Kill(); err != nil {
 		t.Fatal(err)
@@ -231,8 +225,7 @@ func TestPHPDead(t *testing.T) {
 	}
 }
 
-func TestStartErrors(t *testing.T) {
-	s := newStand(t)
+func testStartErrors(t *testing.T, s *stand) {
 	ctx, cancel := context.WithTimeout(t.Context(), stopLimit)
 	defer cancel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")

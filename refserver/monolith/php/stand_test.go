@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -32,6 +33,55 @@ type stand struct {
 	clicks  *clickhouse.Clicks
 	books   *store.SQL
 	httpAt  string // of ClickHouse
+}
+
+// The databases take longer to start than most tests to run, so that all share them.
+func TestStack(t *testing.T) {
+	s := newStand(t)
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, *stand)
+	}{
+		{"dialects", testDialects},
+		{"access log", testAccessLog},
+		{"verdicts", testVerdictsAreThoseOfGo},
+		{"refusals", testRefusalsAreThoseOfGo},
+		{"signed only", testSignedOnlyIsThatOfGo},
+		{"broken requests", testBrokenRequestsAreThoseOfGo},
+		{"keys", testKeysAreInForceAtOnce},
+		{"tls", testTLSResumesSessions},
+		{"large upload", testLargeUploadPassesThrough},
+		{"race", testRace},
+		{"stop", testStopLeavesNothing},
+		{"php dead", testPHPDead},
+		{"start errors", testStartErrors},
+		{"databases away", testDatabasesAway},
+		{"full log disk", testFullLogDisk},
+		{"killed parent", testKilledParentLeavesNothing},
+		{"interrupted start", testInterruptedStartLeavesNothing},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s.forget(t)
+			test.run(t, s)
+		})
+	}
+}
+
+// forget empties all tables and the log.
+func (s *stand) forget(t *testing.T) {
+	t.Helper()
+	db := s.database(t)
+	for _, table := range []string{"conversions", "conflicts", "cap_counters", "offers", "`keys`"} {
+		if _, err := db.ExecContext(t.Context(), "DELETE FROM "+table); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if response, body := ask(t, http.MethodPost, "http://"+s.httpAt, "/?database="+DefaultDatabase, "TRUNCATE TABLE clicks"); response.StatusCode != http.StatusOK {
+		t.Fatal(body)
+	}
+	if err := os.Remove(filepath.Join(s.dir, "access.log")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
 }
 
 // orSkip skips where a program is not installed; CI must have it.
