@@ -118,6 +118,9 @@ func (p Profile) Region(name string) (paths RegionPaths, ok bool) {
 	return paths, ok
 }
 
+// Modelled tells whether the profile adds anything to the machine.
+func (p Profile) Modelled() bool { return len(p.Stages) > 0 || len(p.Paths) > 0 }
+
 // RegionNames lists the regions that the profile knows, in alphabetical order.
 func (p Profile) RegionNames() []string { return slices.Sorted(maps.Keys(p.Paths)) }
 

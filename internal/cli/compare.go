@@ -327,6 +327,9 @@ func (c *comparison) print(result reports.Result) error {
 	if work := reports.WorkTable(result.Variants); work != "" {
 		fmt.Fprintln(c.stdout, work)
 	}
+	if c.plan.profile.Modelled() {
+		fmt.Fprintln(c.stdout, reports.BudgetTable(result.Variants))
+	}
 	fmt.Fprint(c.stdout, reports.WrapSentence(result.Comparison...))
 	printExpectations(c.stdout, result.Expectations)
 	fmt.Fprintf(c.stdout, "\n%s\n", c.plan.provenance(&result))

@@ -39,6 +39,10 @@ func TestMain(m *testing.M) {
 		time.AfterFunc(4*stopLimit, func() { log.Fatal("forgotten") }) // a failing test must not leave processes behind either
 		beParent(strings.Fields(needs))
 	}
+	// The race detector would hold up the end of every guard for a second.
+	if err := os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE")); err != nil {
+		log.Fatal(err)
+	}
 	m.Run()
 }
 
