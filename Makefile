@@ -3,9 +3,11 @@ GO       ?= go
 BIN      := ./postbench
 FUZZTIME ?= 10s
 # The real parts of the ladder, from Debian 12 (bookworm), and workerd from npm.
-DEBIAN    = nginx-light php8.2-fpm php8.2-mysql php8.2-curl php-laravel-framework mariadb-server-core mariadb-client-core \
+DEBIAN    = nginx-light php8.2-fpm php8.2-mysql php-laravel-framework mariadb-server-core mariadb-client-core \
             clickhouse-server redis-server capnproto
 WORKERD   = workerd@1.20261117.1
+# The presets in the order of the post, then those of ours.
+LADDER    = monolith-php,monolith,redis-cache,edge-redis,edge-worker,grpc-stream,udp-batch,hot-path,binary-log,udp-acked,partner-proxy,redis-confirmed
 # What measures times runs alone: other packages' tests would be measured along.
 TIMED     = ./internal/netem ./internal/kernelnet/...
 UNITS     = $$($(GO) list ./... | grep -v -e /internal/e2e -e /internal/netem -e /internal/kernelnet)
@@ -15,7 +17,7 @@ export CGO_ENABLED := 0
 .PHONY: deps-debian ladder help build compare test race endure lint fuzz generate results clean
 
 help: ## say what the targets do
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build ./postbench
 	$(GO) build -buildvcs=auto -o $(BIN) .
@@ -24,12 +26,17 @@ compare: build ## the main job: compare three architectures, a minute after the 
 	$(BIN) compare
 
 deps-debian: ## install every real part of the ladder (root, Debian 12, npm); no service is started
-	printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d && chmod +x /usr/sbin/policy-rc.d
-	apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(DEBIAN) \
-	  || { rm -f /usr/sbin/policy-rc.d; exit 1; }
-	rm -f /usr/sbin/policy-rc.d
-	command -v npm >/dev/null || apt-get install -y -q --no-install-recommends npm
+	apt-get update -q
+	@no=/usr/sbin/policy-rc.d; mine=; \
+	  [ -e $$no ] || { printf '#!/bin/sh\nexit 101\n' > $$no && chmod +x $$no && mine=$$no; }; \
+	  trap 'rm -f $$mine' EXIT; \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get install -y -q --no-install-recommends $(DEBIAN) && \
+	  { command -v npm >/dev/null || apt-get install -y -q --no-install-recommends npm; }
 	npm install --global --no-audit --no-fund $(WORKERD)
+
+ladder: build ## every architecture of the post on its real parts, two rounds each, 3 minutes at most
+	$(BIN) compare --variants $(LADDER) --require all --scenario smoke --rate 100 --duration 2s --warmup 500ms --settle 500ms --rounds 2
 
 test: ## vet and all tests, about 6 minutes; those that measure run alone, at the end
 	$(GO) vet ./...

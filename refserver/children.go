@@ -27,6 +27,7 @@ import (
 	"github.com/postbench/postbench/refserver/datagram"
 	"github.com/postbench/postbench/refserver/edge"
 	"github.com/postbench/postbench/refserver/lanes"
+	"github.com/postbench/postbench/refserver/lanes/consumer"
 	"github.com/postbench/postbench/refserver/redisbuf"
 	"github.com/postbench/postbench/refserver/shm"
 	"github.com/postbench/postbench/refserver/store"
@@ -155,8 +156,9 @@ func runBatcher(ctx context.Context, c *RoleConfig, log *slog.Logger, ready func
 		return err
 	}
 	b, err := batcher.New(batcher.Config{
-		LaneDir: c.LaneDir, Lanes: c.laneOptions(), Collector: c.CollectorAddr, Edge: identity,
-		BootFile: filepath.Join(c.Dir, "boot"), Salt: newSalt(), Every: batchEvery, Now: time.Now, Log: log,
+		Config:    consumer.Config{LaneDir: c.LaneDir, Every: batchEvery, Log: log},
+		Collector: c.CollectorAddr, Edge: identity,
+		BootFile: filepath.Join(c.Dir, "boot"), Salt: newSalt(), Now: time.Now,
 		Acked: c.Composition.Uplink == UplinkUDPAcked,
 	})
 	if err != nil {

@@ -262,12 +262,14 @@ func TestReal(t *testing.T) {
 		real Real
 		want string
 	}{
-		"nothing":      {Real{}, ""},
-		"all":          {Real{Require: Parts()}, ""},
-		"unknown":      {Real{Require: []string{"mysqll"}}, `did you mean "mysql"?`},
-		"both ways":    {Real{Embedded: true, Redis: "127.0.0.1:1"}, "leave one of them out"},
-		"no port":      {Real{ClickHouse: "localhost"}, "expected host:port"},
-		"two services": {Real{ClickHouse: "localhost:9000,localhost:8123"}, ""},
+		"nothing":                 {Real{}, ""},
+		"all":                     {Real{Require: Parts()}, ""},
+		"unknown":                 {Real{Require: []string{"mysqll"}}, `did you mean "mysql"?`},
+		"both ways":               {Real{Embedded: true, Redis: "127.0.0.1:1"}, "leave one of them out"},
+		"a stand-in that is none": {Real{Embedded: true, Require: []string{PartWorkerd, PartRedis}}, "redis is required"},
+		"stand-ins, and workerd":  {Real{Embedded: true, Require: []string{PartWorkerd}}, ""},
+		"no port":                 {Real{ClickHouse: "localhost"}, "expected host:port"},
+		"two services":            {Real{ClickHouse: "localhost:9000,localhost:8123"}, ""},
 	} {
 		if err := test.real.Check(); (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want %s", name, err, test.want)

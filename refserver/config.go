@@ -128,6 +128,9 @@ func (c Config) Validate() error {
 	if c.Composition.Uplink == None && (c.impaired() || c.Crash != "") {
 		return fmt.Errorf("variant %s has no UDP and no processes to disturb", c.Composition.Name)
 	}
+	if c.Real.Embedded && c.Composition.Front == FrontPHP {
+		return fmt.Errorf("variant %s asks MariaDB and ClickHouse, for which it has no stand-ins: start it without them", c.Composition.Name)
+	}
 	if c.Real.Redis != "" && c.Composition.Uplink == UplinkReplicate && c.Composition.Edges > 1 {
 		return fmt.Errorf("variant %s has %d edges, each with a Redis of its own: leave out the address of one", c.Composition.Name, c.Composition.Edges)
 	}

@@ -80,6 +80,11 @@ func (r *Real) Check() error {
 	if r.Embedded && (r.MySQL != "" || r.ClickHouse != "" || r.Redis != "") {
 		return errors.New("stand-ins only, and the address of a real part: leave one of them out")
 	}
+	for _, part := range []string{PartRedis, PartMySQL, PartClickHouse} {
+		if r.Embedded && slices.Contains(r.Require, part) {
+			return fmt.Errorf("%s %w: leave out one of the two", part, ErrRequired)
+		}
+	}
 	if r.ClickHouse != "" {
 		_, _, err := r.clickHouseAddresses()
 		return err

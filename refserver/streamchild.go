@@ -9,6 +9,7 @@ import (
 
 	"github.com/postbench/postbench/internal/netem"
 	"github.com/postbench/postbench/refserver/collect"
+	"github.com/postbench/postbench/refserver/lanes/consumer"
 	"github.com/postbench/postbench/refserver/stream"
 )
 
@@ -26,7 +27,8 @@ func runStreamer(ctx context.Context, c *RoleConfig, log *slog.Logger, ready fun
 	}
 	defer func() { err = cmp.Or(err, end()) }()
 	sender, err := stream.NewSender(stream.SenderConfig{
-		LaneDir: c.LaneDir, Lanes: c.laneOptions(), Central: c.IngestAddr, Token: c.IngestToken, Every: batchEvery, Log: log,
+		Config:  consumer.Config{LaneDir: c.LaneDir, Every: batchEvery, Log: log},
+		Central: c.IngestAddr, Token: c.IngestToken,
 		Dial: func(ctx context.Context, addr string) (net.Conn, error) { return dial(ctx, "tcp", addr) },
 	})
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -26,8 +25,8 @@ const (
 	childStopTimeout = 8 * time.Second
 	// maxSocketBytes is what a unix socket's path may have everywhere.
 	maxSocketBytes = 103
-	// redisProgram is looked up in PATH.
-	redisProgram = "redis-server"
+	// redisProgram is looked up in PATH and where Debian's redisPackage has it.
+	redisProgram, redisPackage = "redis-server", "redis-server"
 )
 
 // node is one edge with what belongs to it.
@@ -136,9 +135,9 @@ func (s *supervisor) redisServer(i int) (*process, error) {
 		s.nodes[i].redis, s.realRedis = s.config.Real.Redis, true
 		return nil, nil
 	}
-	program, err := exec.LookPath(redisProgram)
+	program, err := parts.Look(redisPackage, redisProgram)
 	if err != nil || s.config.Real.Embedded {
-		return s.child(RoleRedis, i), s.config.Real.missing(PartRedis, fmt.Errorf("%s %w", redisProgram, parts.ErrMissing))
+		return s.child(RoleRedis, i), s.config.Real.missing(PartRedis, err)
 	}
 	n := s.nodes[i]
 	dir := filepath.Join(n.dir, "redis")

@@ -175,5 +175,15 @@ func fullResult(t *testing.T) Result {
 		Scenario: &ScenarioRef{Name: "mixed", SHA256: fmt.Sprintf("%064d", 1)}, Profile: &ProfileRef{Name: "bare", SHA256: fmt.Sprintf("%064d", 2)},
 		Variants: variants, Comparison: Compare(variants, base.Name),
 		Expectations: []Expectation{{Variant: base.Name, Text: "loss <= 0.5%", Observed: "0.2%", Holds: true}, {Variant: other.Name, Text: "p99 < 1ms", Observed: "4.05ms"}},
+		Story:        fullStory(), Month: &Month{Variant: "binary-log",
+			Rows:  []MonthRow{{Percentile: 50, PostUs: 12e3, Us: ptr(11e3)}},
+			Tails: []TailShares{{Percentile: 99.9, Networks: []NetworkTail{{Network: "cis-edge", OfAll: 0.05, OfTheTail: 0.9}}}}},
+	}
+}
+
+func fullStory() *Story {
+	return &Story{
+		Rungs:      []Rung{{Variant: "udp-batch", PostP95Us: ptr(45e3), P95Us: ptr(46e3), MinUs: ptr(45e3), MaxUs: ptr(47e3), Mark: MarkCalibrated, Error: ptr(0.02)}},
+		Calibrated: []Calibration{{Figure: "log", P50Us: 6.4e3, P95Us: 9.6e3, FittedTo: "udp-batch"}}, Ordered: true,
 	}
 }

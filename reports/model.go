@@ -26,6 +26,10 @@ type Result struct {
 	Comparison    []Comparison `json:"comparison"`
 	// Expectations are what the scenario says must hold, of each variant.
 	Expectations []Expectation `json:"expectations"`
+	// Story and Month hold the ladder and the month of 2026 against the post;
+	// nil unless they were asked for.
+	Story *Story `json:"story"`
+	Month *Month `json:"month"`
 }
 
 // Expectation is one thing that had to hold, and what was observed.

@@ -43,6 +43,9 @@ func TestKindOf(t *testing.T) {
 	}
 	for _, shelf := range shelves() {
 		for _, name := range shelf.names() {
+			if name == externalName || missingVariant(name) != "" {
+				continue // listed, and no document
+			}
 			if kind := kindOfPreset(t, shelf.kind, name); kind+"s" != shelf.kind {
 				t.Errorf("%s of the %s is taken for a %s", name, shelf.kind, kind)
 			}

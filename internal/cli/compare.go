@@ -35,6 +35,7 @@ type compareFlags struct {
 	vary     string
 	base     string
 	rounds   int
+	story    bool
 	out      string
 }
 
@@ -47,14 +48,16 @@ func compareCommand() *cobra.Command {
 rounds (A B A B …), each round on a fresh server with the run number of the round,
 and prints one table and one sentence.
 
-Without --variants and --vary it compares the post's 2022 monolith with its edges
+--story plays the ladder of the post (scenario story, profile post, 5 rounds, then month-2026
+on the last rung): a quarter of an hour. Without --variants and --vary it compares the post's 2022 monolith with its edges
 on Redis and on UDP batches. A round that the machine spoilt (CPU steal, a late generator) is
 repeated up to twice, and the output says so. Ctrl-C ends it early and still
 reports the rounds that are complete.`,
 		Example: `  postbench compare
   postbench compare --base monolith --vary caps=check-then-insert,atomic --rounds 10 --out cmp1
   postbench compare --variants edge-redis,udp-batch --udp-loss 0.1% --chaos kill:batcher@1s
-  postbench compare --variants monolith,./mine.yaml --scenario smoke`,
+  postbench compare --variants monolith,./mine.yaml --scenario smoke
+  postbench compare --story --out story1`,
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			return compare(command.Context(), f, command.OutOrStdout(), command.ErrOrStderr())
@@ -65,6 +68,7 @@ reports the rounds that are complete.`,
 	flags.StringVar(&f.vary, "vary", "", "vary one axis of --base (`AXIS=x,y`), such as caps=check-then-insert,atomic")
 	flags.StringVar(&f.base, "base", "", "`NAME` of the variant that --vary starts from; without --vary the one that the others are held against (default: the first)")
 	flags.IntVar(&f.rounds, "rounds", defaultRounds, "`N` rounds of each variant; 6 is the least with which a difference can be shown")
+	flags.BoolVar(&f.story, "story", false, "climb the post's ladder under its stage times and hold its figures against ours; with --profile bare,\nwhat each step costs on this machine")
 	f.traffic.register(flags, "mixed")
 	f.settings.register(flags)
 	flags.StringVar(&f.out, "out", "", "new `DIR` for result.json")
@@ -175,6 +179,9 @@ func splitList(text string) []string {
 }
 
 func compare(ctx context.Context, f *compareFlags, stdout, stderr io.Writer) error {
+	if err := f.asStory(); err != nil {
+		return err
+	}
 	list, err := f.contenders()
 	if err != nil {
 		return err
@@ -215,7 +222,7 @@ func compare(ctx context.Context, f *compareFlags, stdout, stderr io.Writer) err
 	if slices.ContainsFunc(list, func(c contender) bool { return c.composition.External != nil }) {
 		fmt.Fprint(stderr, strings.Join(p.ownServerNotes(), ""))
 	}
-	c := &comparison{plan: p, settings: &f.settings, dir: dir, rounds: f.rounds, stdout: stdout, stderr: stderr}
+	c := &comparison{plan: p, settings: &f.settings, dir: dir, rounds: f.rounds, story: f.story, stdout: stdout, stderr: stderr}
 	runs, playErr := c.play(ctx, list)
 	if len(runs) == 0 && playErr == nil {
 		return nothingCompared()
@@ -229,6 +236,11 @@ func compare(ctx context.Context, f *compareFlags, stdout, stderr io.Writer) err
 	}
 	result.Interrupted = ctx.Err() != nil
 	result.Comparison = reports.Compare(result.Variants, base)
+	if f.story {
+		if err := c.tellStory(ctx, f, list, &result); err != nil {
+			return err
+		}
+	}
 	verdict := c.print(result)
 	if err := dir.keepResult(result); err != nil {
 		return &exitError{code: exitInvalid, err: err}
@@ -252,6 +264,7 @@ type comparison struct {
 	settings       *settings
 	dir            *outDir
 	rounds         int
+	story          bool
 	stdout, stderr io.Writer
 }
 
@@ -330,7 +343,11 @@ func (c *comparison) print(result reports.Result) error {
 	if c.plan.profile.Modelled() {
 		fmt.Fprintln(c.stdout, reports.BudgetTable(result.Variants))
 	}
-	fmt.Fprint(c.stdout, reports.WrapSentence(result.Comparison...))
+	if c.story {
+		fmt.Fprint(c.stdout, storyText(&result))
+	} else {
+		fmt.Fprint(c.stdout, reports.WrapSentence(result.Comparison...))
+	}
 	printExpectations(c.stdout, result.Expectations)
 	fmt.Fprintf(c.stdout, "\n%s\n", c.plan.provenance(&result))
 	if result.Interrupted {

@@ -29,7 +29,7 @@ func TestDisturbances(t *testing.T) {
 	}
 	c := refserver.Composition{Name: "x", Uplink: refserver.UplinkUDP, Edges: 2}
 	got := strings.Join(d.serverArgs(&c, 5), " ")
-	if want := "--time-scale 60 --udp-loss 0.001% --udp-drop 3,17,40-42 --seed 5 --crash edge/0:answered-not-buffered#7"; got != want {
+	if want := "--time-scale 60 --seed 5 --udp-loss 0.001% --udp-duplicate 0% --udp-reorder 0% --udp-drop 3,17,40-42 --crash edge/0:answered-not-buffered#7"; got != want {
 		t.Errorf("server arguments %s\nwant %s", got, want)
 	}
 	if got := d.faultsOf(&c); !reflect.DeepEqual(got, want) {

@@ -253,10 +253,10 @@ func showNetwork(name string) (string, error) {
 }
 
 func checkCommand() *cobra.Command {
-	return &cobra.Command{
+	command := &cobra.Command{
 		Use:     "check FILE…",
 		Short:   "check scenario, partner, profile, network and variant files without running anything",
-		Example: "  postbench check scenarios/mine.yaml\n  postbench check mine/*.yaml",
+		Example: "  postbench check scenarios/mine.yaml\n  postbench check mine/*.yaml\n  postbench check ./target  # a file of that name",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return errors.New("check wants at least one FILE; see: postbench check --help")
@@ -279,4 +279,6 @@ func checkCommand() *cobra.Command {
 			return nil
 		},
 	}
+	command.AddCommand(checkTargetCommand())
+	return command
 }

@@ -108,7 +108,7 @@ measured; 3 inconclusive; 4 the measurement cannot be trusted.`,
 	root.SetOut(stdout) // before the completion verb is made, which keeps it
 	root.SetErr(stderr)
 	root.AddCommand(compareCommand(), runCommand(), auditCommand(), serveCommand(), listCommand(), showCommand(), checkCommand(),
-		schemaCommand(), versionCommand(), logsCommand(), guardCommand())
+		schemaCommand(), versionCommand(), logsCommand(), doctorCommand(), guardCommand())
 	root.AddCommand(populationCommands()...)
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()

@@ -69,7 +69,7 @@ func TestTransportsThatCannotWork(t *testing.T) {
 		{"--partner " + partner("http2") + " --profile post", "", &plain},
 		{"--partner " + partner("http2") + " --profile post", "front plain", &zerocopy},
 		{"--partner " + partner("http2"), "over TLS only", &plain},
-		{"--partner " + partner("grpc") + " --profile post", "give --target", &plain},
+		{"--partner " + partner("grpc") + " --profile post", "use one with front grpc", &plain},
 		{"--partner signed", "", &zerocopy},
 	} {
 		if err := planOf(t, strings.Fields(c.args)...).servable(c.variant); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {

@@ -33,7 +33,7 @@ edges: 1
 
 func TestCompare(t *testing.T) {
 	t.Parallel()
-	short := []string{"--scenario", "smoke", "--duration", "1s", "--rounds", "2"}
+	short := []string{"--embedded", "--scenario", "smoke", "--duration", "1s", "--rounds", "2"}
 	p := play(t, append([]string{"compare", "--vary", "caps=check-then-insert,atomic", "--run-number", "5"}, short...)...)
 	racy, atomically := "monolith[caps=check-then-insert]", "monolith[caps=atomic]"
 	var names []string
@@ -77,7 +77,7 @@ func TestCompare(t *testing.T) {
 func TestCompareFilesAgainstABase(t *testing.T) {
 	t.Parallel()
 	a, b := write(t, "a.yaml", strings.Replace(variantFile, "NAME", "first", 1)), write(t, "b.yaml", strings.Replace(variantFile, "NAME", "second", 1))
-	args := []string{"compare", "--variants", a + "," + b, "--scenario", "smoke", "--duration", "1s", "--rounds", "1"}
+	args := []string{"compare", "--variants", a + "," + b, "--embedded", "--scenario", "smoke", "--duration", "1s", "--rounds", "1"}
 	p := play(t, append(args, "--base", b)...)
 	if c := p.result.Comparison; len(c) == 0 || c[0].A != "second" || c[0].B != "first" {
 		t.Errorf("comparison %+v", c)

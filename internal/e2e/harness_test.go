@@ -111,8 +111,8 @@ func start(t *testing.T, args ...string) *process {
 
 func startCommand(t *testing.T, cmd *exec.Cmd) *process {
 	t.Helper()
-	p := &process{t: t, cmd: cmd, tmp: t.TempDir(), done: make(chan struct{})}
-	cmd.Env = append(os.Environ(), "TMPDIR="+p.tmp)
+	p := &process{t: t, cmd: cmd, tmp: shortDir(t), done: make(chan struct{})}
+	cmd.Env = append(cmd.Environ(), "TMPDIR="+p.tmp)
 	cmd.Stdout, cmd.Stderr = &p.stdout, &p.stderr
 	cmd.WaitDelay = time.Second
 	if err := cmd.Start(); err != nil {
@@ -127,6 +127,18 @@ func startCommand(t *testing.T, cmd *exec.Cmd) *process {
 		<-p.done
 	})
 	return p
+}
+
+// shortDir is a temporary directory without the test's name in it: databases
+// keep sockets there, and a socket's path must be short.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "e2e-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) }) // what a failed test has just killed may still write
+	return dir
 }
 
 // outcome is what a postbench that has ended left behind.
@@ -203,12 +215,34 @@ type played struct {
 // because this machine was busy, for no other reason.
 func play(t *testing.T, args ...string) played {
 	t.Helper()
+	return begin(t, args...).played(t)
+}
+
+// pending is a `run` or `compare` whose result nobody has read yet.
+type pending struct {
+	*process
+	dir string
+}
+
+// begin lets others run meanwhile.
+func begin(t *testing.T, args ...string) pending {
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), "out")
-	p := played{outcome: postbench(t, append(args, "--out", dir)...), dir: dir}
+	return pending{process: start(t, append(args, "--out", dir)...), dir: dir}
+}
+
+// played waits for the result.
+func (p pending) played(t *testing.T) played {
+	t.Helper()
+	return trusted(t, p.cmd.Args[1:], played{outcome: p.wait(), dir: p.dir})
+}
+
+func trusted(t *testing.T, args []string, p played) played {
+	t.Helper()
 	if p.code != 0 && p.code != 4 {
 		t.Fatalf("postbench %v: exit code %d\n%s%s", args, p.code, p.stdout, p.stderr)
 	}
-	p.result = readResult(t, dir)
+	p.result = readResult(t, p.dir)
 	for _, v := range p.result.Variants {
 		for _, reason := range v.Validity.Reasons {
 			if !busyMachine(reason) {

@@ -264,9 +264,9 @@ func TestEdgeHandsOver(t *testing.T) {
 }
 
 // serveVariant starts a server with edges.
-func serveVariant(t *testing.T, variant, data string) (p *process, front, admin string) {
+func serveVariant(t *testing.T, variant, data string, more ...string) (p *process, front, admin string) {
 	t.Helper()
-	p = start(t, "serve", "--variant", variant, "--addr", "127.0.0.1:0", "--data", data)
+	p = start(t, append([]string{"serve", "--variant", variant, "--addr", "127.0.0.1:0", "--data", data}, more...)...)
 	pattern := regexp.MustCompile(`http://127\.0\.0\.1:\d+`)
 	eventually(t, "the server listens", func() bool {
 		found := pattern.FindAllString(p.stdout.String(), -1)

@@ -128,6 +128,18 @@ func (h *Histogram) MeanNs() int64 {
 	return min(max(int64(math.Round(h.hdr.Mean())), h.minNs), h.maxNs)
 }
 
+// Above is how many entries are slower than ns: values above it, to the
+// histogram's precision, and the censored ones, which are slower than all.
+func (h *Histogram) Above(ns int64) int64 {
+	n := h.censored
+	for _, bar := range h.hdr.Distribution() {
+		if bar.From > ns {
+			n += bar.Count
+		}
+	}
+	return n
+}
+
 // Percentile returns the value at percentile p of all entries, the censored
 // ones ranking above every recorded one. ok is false if the rank falls on a
 // censored entry (print "unacked", treat as +∞) or the histogram is empty.

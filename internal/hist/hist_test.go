@@ -261,3 +261,16 @@ func BenchmarkRecord(b *testing.B) {
 		h.Record(int64(i) * 1_000)
 	}
 }
+
+func TestAbove(t *testing.T) {
+	h := New()
+	for ms := range int64(100) {
+		h.Record((ms + 1) * 1_000_000)
+	}
+	h.RecordCensored()
+	for ns, want := range map[int64]int64{0: 101, 50_000_000: 51, 99_500_000: 2, 200_000_000: 1} {
+		if got := h.Above(ns); got != want {
+			t.Errorf("above %d: %d, want %d", ns, got, want)
+		}
+	}
+}

@@ -100,8 +100,8 @@ func TestErrorIsOneShortLine(t *testing.T) {
 		"\n \n":                        "edge: not ready in time",
 		"one\n":                        "edge: not ready in time; stderr: one",
 		"1\n2\n3\n4\r\n\n5\n6":         "edge: not ready in time; stderr: 2 | 3 | 4 | 5 | 6",
-		strings.Repeat("é", 101):       "edge: not ready in time; stderr: " + strings.Repeat("é", 100),
-		"x" + strings.Repeat("é", 100): "edge: not ready in time; stderr: x" + strings.Repeat("é", 99),
+		strings.Repeat("é", 201):       "edge: not ready in time; stderr: " + strings.Repeat("é", 200),
+		"x" + strings.Repeat("é", 200): "edge: not ready in time; stderr: x" + strings.Repeat("é", 199),
 	} {
 		err := &Error{Name: "edge", Err: ErrNotReady, Stderr: in}
 		if err.Error() != want {

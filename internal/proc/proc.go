@@ -393,7 +393,7 @@ func (c *Child) cpuTimeAlive() (d time.Duration, alive bool) {
 
 // lastLines makes the end of stderr fit into one line.
 func lastLines(stderr string) string {
-	const maxLines, maxLineBytes = 5, 200
+	const maxLines, maxLineBytes = 5, 400
 	var lines []string
 	for line := range bytes.Lines([]byte(stderr)) {
 		if s := strings.TrimSpace(string(line)); s != "" {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/postbench/postbench/refserver/acked"
 	"github.com/postbench/postbench/refserver/datagram"
+	"github.com/postbench/postbench/refserver/lanes/consumer"
 )
 
 // errPortClosed says that nobody listened where an earlier datagram came to.
@@ -44,10 +45,8 @@ func (b *Batcher) countAcked(c *Counts) {
 func (b *Batcher) nowNs() int64 { return time.Since(b.started).Nanoseconds() }
 
 // act does what the sender wants.
-func (b *Batcher) act(a acked.Actions[slot]) {
-	for _, s := range a.Free {
-		b.lanes.Free(s.lane, s.pos)
-	}
+func (b *Batcher) act(a acked.Actions[consumer.Slot]) {
+	b.lanes.Free(a.Free)
 	if len(a.Send) == 0 {
 		return
 	}
@@ -78,9 +77,9 @@ func (b *Batcher) takeAck(ack []byte, err error) bool {
 		b.portClosed++
 	case err != nil: // an ICMP message; the tick goes on, and so do we
 		b.ackErrors++
-		b.ackTrouble.note(b.log, err)
+		b.ackTrouble.Note(b.log, err)
 	default:
-		b.ackTrouble.note(b.log, nil)
+		b.ackTrouble.Note(b.log, nil)
 		b.act(b.sender.Step(b.nowNs(), acked.Event{Kind: acked.AckArrived, Ack: ack}))
 	}
 	return true

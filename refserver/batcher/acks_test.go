@@ -12,6 +12,7 @@ import (
 
 	"github.com/postbench/postbench/refserver/acked"
 	"github.com/postbench/postbench/refserver/datagram"
+	"github.com/postbench/postbench/refserver/lanes/consumer"
 )
 
 // newAcked is a batcher of an acked uplink, with a central that commits at once
@@ -94,7 +95,7 @@ func TestDrainWaitsForAcks(t *testing.T) {
 			t.Error(err)
 		}
 		c := b.Counts()
-		if took := time.Since(start); took != DrainLimit || c.Backlog != 1 || len(dir.freed) != 0 || len(udp.records) < 3 {
+		if took := time.Since(start); took != consumer.DrainLimit || c.Backlog != 1 || len(dir.freed) != 0 || len(udp.records) < 3 {
 			t.Errorf("gave up after %v, %d sent, %+v", took, len(udp.records), c)
 		}
 	})

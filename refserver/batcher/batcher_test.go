@@ -15,6 +15,7 @@ import (
 
 	"github.com/postbench/postbench/refserver/datagram"
 	"github.com/postbench/postbench/refserver/lanes"
+	"github.com/postbench/postbench/refserver/lanes/consumer"
 )
 
 // fakeLanes is one lane: records are pushed, handed out once, freed.
@@ -122,7 +123,7 @@ func testEdge() datagram.Edge { return datagram.Edge{ID: 4, KeyID: 1, PSK: [32]b
 
 func testConfig(t testing.TB) Config {
 	return Config{
-		LaneDir: t.TempDir(), Collector: "127.0.0.1:9", Edge: testEdge(), Salt: [16]byte{9},
+		Config: consumer.Config{LaneDir: t.TempDir()}, Collector: "127.0.0.1:9", Edge: testEdge(), Salt: [16]byte{9},
 		BootFile: filepath.Join(t.TempDir(), "boot"), MaxDatagramsPerTick: 4,
 	}
 }
@@ -151,7 +152,7 @@ func newFakeOf(t *testing.T, config Config) (*Batcher, *fakeLanes, *fakeSocket) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := assemble(config, dir, udp)
+	b, err := assemble(config, consumer.New(dir, config.Log), udp)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -263,7 +264,7 @@ func TestDrainIsBounded(t *testing.T) {
 		if err := b.Run(ctx); !errors.Is(err, ErrNotDrained) {
 			t.Errorf("%v", err)
 		}
-		if took := time.Since(start); took != DrainLimit {
+		if took := time.Since(start); took != consumer.DrainLimit {
 			t.Errorf("gave up after %v", took)
 		}
 		if c := b.Counts(); c.Backlog != 1 || c.RecordsSent != 2 || c.SendErrors == 0 || !dir.closed {

@@ -14,6 +14,7 @@ import (
 	"github.com/postbench/postbench/refserver/collect"
 	"github.com/postbench/postbench/refserver/datagram"
 	"github.com/postbench/postbench/refserver/lanes"
+	"github.com/postbench/postbench/refserver/lanes/consumer"
 	"github.com/postbench/postbench/refserver/store"
 	"github.com/postbench/postbench/refserver/store/pebbledb"
 )
@@ -108,7 +109,7 @@ func (p *path) collect(addr string) {
 func untilKilled(b *Batcher, ctx context.Context) error {
 	var acks sync.WaitGroup
 	acks.Go(b.readAcks)
-	for ticks := time.Tick(DefaultEvery); ctx.Err() == nil; <-ticks {
+	for ticks := time.Tick(consumer.DefaultEvery); ctx.Err() == nil; <-ticks {
 		b.tick()
 	}
 	err := b.Close()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/postbench/postbench/refserver/datagram"
 	"github.com/postbench/postbench/refserver/lanes"
+	"github.com/postbench/postbench/refserver/lanes/consumer"
 )
 
 // patience bounds what normally takes milliseconds.
@@ -212,7 +213,7 @@ func BenchmarkTick(b *testing.B) {
 	}
 	defer lane.Close()
 	batcher, err := New(Config{
-		LaneDir: dir, Collector: central.LocalAddr().String(), Edge: testEdge(), Salt: [16]byte{1}, BootFile: dir + "/boot",
+		Config: consumer.Config{LaneDir: dir}, Collector: central.LocalAddr().String(), Edge: testEdge(), Salt: [16]byte{1}, BootFile: dir + "/boot",
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -28,16 +28,17 @@ type known struct {
 	debianPackage string
 	// The version is the word behind marker in what the program says to flag.
 	flag, marker string
+	install      string // how, where Debian has no package
 }
 
 var knownParts = []known{
-	{"sql", []string{"mariadbd"}, mariadbPackage, "--version", "Ver "},
-	{"clicks", []string{"clickhouse-server"}, clickhousePackage, "--version", "version "},
-	{"cache", []string{"redis-server"}, redisPackage, "--version", "v="},
-	{"web", []string{"nginx"}, "nginx-light", "-v", "nginx/"},
-	{"php", []string{"php-fpm8.2", "php-fpm"}, "php8.2-fpm php8.2-mysql php-laravel-framework", "-v", "PHP "},
-	{"worker", []string{"workerd"}, "", "--version", "workerd "},
-	{"log", []string{"capnp"}, "capnproto", "--version", "version "},
+	{"sql", []string{"mariadbd"}, mariadbPackage, "--version", "Ver ", ""},
+	{"clicks", []string{"clickhouse-server"}, clickhousePackage, "--version", "version ", ""},
+	{"cache", []string{"redis-server"}, redisPackage, "--version", "v=", ""},
+	{"web", []string{"nginx"}, "nginx-light", "-v", "nginx/", ""},
+	{"php", []string{"php-fpm8.2", "php-fpm"}, "php8.2-fpm php8.2-mysql php-laravel-framework", "-v", "PHP ", ""},
+	{"worker", []string{"workerd"}, "", "--version", "workerd ", "npm install --global workerd"},
+	{"log", []string{"capnp"}, "capnproto", "--version", "version ", ""},
 }
 
 // Installed looks for every real part on this machine and asks it for its
@@ -49,6 +50,9 @@ func Installed() []Found {
 	for _, k := range knownParts {
 		found := Found{Role: k.role, Program: k.programs[0]}
 		path, err := Look(k.debianPackage, k.programs...)
+		if err != nil && k.install != "" {
+			err = fmt.Errorf("%s %w: %s, or make deps-debian for every real part", k.programs[0], ErrMissing, k.install)
+		}
 		if err != nil {
 			found.Missing = err
 		} else {

@@ -13,6 +13,7 @@ import (
 	"github.com/postbench/postbench/refserver/collect"
 	"github.com/postbench/postbench/refserver/datagram"
 	"github.com/postbench/postbench/refserver/decide"
+	"github.com/postbench/postbench/refserver/lanes/consumer"
 	"github.com/postbench/postbench/refserver/store"
 	"github.com/postbench/postbench/refserver/store/pebbledb"
 )
@@ -82,7 +83,9 @@ func TestOneRowForEachRecord(t *testing.T) {
 	dir, network := t.TempDir(), &flaky{}
 	const records = 3_000
 	lane := newLane(t, dir, 4_096)
-	s, err := NewSender(SenderConfig{LaneDir: dir, Central: addr, Token: testToken, Dial: network.dial, Every: time.Millisecond})
+	s, err := NewSender(SenderConfig{
+		Config: consumer.Config{LaneDir: dir, Every: time.Millisecond}, Central: addr, Token: testToken, Dial: network.dial,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/postbench/postbench/internal/ingestpb"
+	"github.com/postbench/postbench/refserver/lanes/consumer"
 	"github.com/postbench/postbench/refserver/stream/delivery"
 )
 
@@ -75,7 +76,7 @@ func (l *link) report(event delivery.Event, cause error) {
 }
 
 // send queues a batch for a link that is Connected. It never waits.
-func (l *link) send(b *delivery.Batch[slot]) {
+func (l *link) send(b *delivery.Batch[consumer.Slot]) {
 	select {
 	case l.queue <- &ingestpb.Batch{Id: b.ID, Records: b.Records}:
 	default:

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/postbench/postbench/refserver/lanes"
+	"github.com/postbench/postbench/refserver/lanes/consumer"
 )
 
 // receive serves a Receiver at addr until it is stopped.
@@ -47,7 +48,7 @@ func newLane(t testing.TB, dir string, slots int) *lanes.Lane {
 // run starts a Sender; stop ends it and returns Run's error.
 func run(t testing.TB, dir, central string) (s *Sender, stop func() error) {
 	t.Helper()
-	s, err := NewSender(SenderConfig{LaneDir: dir, Central: central, Token: testToken, Every: time.Millisecond})
+	s, err := NewSender(SenderConfig{Config: consumer.Config{LaneDir: dir, Every: time.Millisecond}, Central: central, Token: testToken})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +89,7 @@ func TestLaneToCentral(t *testing.T) {
 			}
 		}
 		stopCentral()
-		if _, err := NewSender(SenderConfig{LaneDir: dir, Central: addr, Token: testToken}); !errors.Is(err, lanes.ErrConsumed) {
+		if _, err := NewSender(SenderConfig{Config: consumer.Config{LaneDir: dir}, Central: addr, Token: testToken}); !errors.Is(err, lanes.ErrConsumed) {
 			t.Errorf("a second sender: %v", err)
 		}
 		addr, stopCentral = receive(t, addr, c.commit)

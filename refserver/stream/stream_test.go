@@ -17,6 +17,7 @@ import (
 
 	"github.com/postbench/postbench/internal/ingestpb"
 	"github.com/postbench/postbench/refserver/lanes"
+	"github.com/postbench/postbench/refserver/lanes/consumer"
 	"github.com/postbench/postbench/refserver/stream/delivery"
 )
 
@@ -154,11 +155,11 @@ func newWorld(t *testing.T, token string) *world {
 	}
 	served := make(chan error, 1)
 	go func() { served <- w.receiver.Serve(w.listener) }()
-	config, err := SenderConfig{LaneDir: "/", Central: "central:1", Token: token, Dial: w.dial}.withDefaults()
-	if err != nil {
+	config := SenderConfig{Config: consumer.Config{LaneDir: "/"}, Central: "central:1", Token: token, Dial: w.dial}
+	if err := config.complete(); err != nil {
 		t.Fatal(err)
 	}
-	w.sender = newSender(config, w.lanes)
+	w.sender = newSender(config, consumer.New(w.lanes, config.Log))
 	ctx, stop := context.WithCancel(context.Background())
 	w.stop = stop
 	go func() { w.done <- w.sender.Run(ctx) }()
@@ -300,7 +301,7 @@ func TestCentralThatHangs(t *testing.T) {
 		}
 		begin := time.Now()
 		w.stop()
-		if err := <-w.done; !errors.Is(err, ErrNotDrained) || time.Since(begin) != DrainLimit {
+		if err := <-w.done; !errors.Is(err, ErrNotDrained) || time.Since(begin) != consumer.DrainLimit {
 			t.Errorf("%v after %v", err, time.Since(begin))
 		}
 		if c := w.sender.Counts(); c.Backlog != 100 || !w.lanes.closed {
@@ -398,7 +399,7 @@ func TestCountsJSON(t *testing.T) {
 }
 
 func TestConfigRefused(t *testing.T) {
-	good := SenderConfig{LaneDir: t.TempDir(), Central: "c:1", Token: "t"}
+	good := SenderConfig{Config: consumer.Config{LaneDir: t.TempDir()}, Central: "c:1", Token: "t"}
 	for name, change := range map[string]func(*SenderConfig){
 		"no lanes": func(c *SenderConfig) { c.LaneDir = "" }, "no central": func(c *SenderConfig) { c.Central = "" },
 		"no token": func(c *SenderConfig) { c.Token = "" }, "bad tick": func(c *SenderConfig) { c.Every = -1 },
