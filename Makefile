@@ -35,13 +35,17 @@ deps-debian: ## install every real part of the ladder (root, Debian 12, npm); no
 	  { command -v npm >/dev/null || apt-get install -y -q --no-install-recommends npm; }
 	npm install --global --no-audit --no-fund $(WORKERD)
 
+# Exit code 4 means that the machine was too busy to trust the times, and says
+# which; the books of the ladder are for TestLadder to judge.
 ladder: build ## every architecture of the post on its real parts, two rounds each, 3 minutes at most
-	$(BIN) compare --variants $(LADDER) --require all --scenario smoke --rate 100 --duration 2s --warmup 500ms --settle 500ms --rounds 2
+	$(BIN) compare --variants $(LADDER) --require all --scenario smoke --rate 100 \
+	  --duration 2s --warmup 500ms --settle 500ms --rounds 2 || [ $$? -eq 4 ]
 
 test: ## vet and all tests, about 6 minutes; those that measure run alone, at the end
 	$(GO) vet ./...
 	$(GO) test -timeout 8m $(UNITS)
-	$(GO) test -timeout 8m -p 1 $(TIMED) ./internal/e2e
+	$(GO) test -timeout 8m -p 1 $(TIMED)
+	$(GO) test -timeout 8m -parallel 4 ./internal/e2e
 
 race: ## the tests of everything that runs in parallel, under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -timeout 8m $(UNITS)

@@ -56,7 +56,7 @@ func TestOwnPartners(t *testing.T) {
 }
 
 func TestPartnerPresets(t *testing.T) {
-	want := []string{"adjust", "appmetrica", "appsflyer", "binom", "branch", "cj", "classic", "everflow", "impact", "impatient", "involve-asia",
+	want := []string{"adjust", "appmetrica", "appsflyer", "binom", "branch", "cj", "classic-resuming", "classic", "everflow", "impact", "impatient", "involve-asia",
 		"keitaro", "kochava", "make-money", "offerwall", "patient", "plain", "signed", "singular", "tune", "voluum"}
 	if got := PartnerNames(); !slices.Equal(got, want) {
 		t.Fatalf("names %q, want %q", got, want)

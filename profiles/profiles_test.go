@@ -164,6 +164,8 @@ func TestProfileErrors(t *testing.T) {
 		"name: a\ntsl: true\npaths: {us: {centrl: eu-eu, edge: metr}, default: eu-eu}\nstages:\n  - {name: pph, workers: many, time: {p50: 1}}\n",
 		"name: a\nstages:\n  - {name: ngnix, workers: 0, queue: -1}\n",
 		"name: a\nstages:\n  - {name: php, workers: 1, time: {p50: 2ms, p95: 1ms, p99.9: 0s}}\n  - {name: php, workers: 70000, queue: 2000000, time: {p100: 1s, 95: 1s}}\n",
+		"name: a\nsessions: nowhere\nproxy: {partner: metr, uplink: }\nstages:\n  - {name: php, workers: 1, time: {p50: 2ms}, times: {front=zerocpy: 1, fornt=plain: 1, log=capnp: -1, log=none: 1000}, fitted: 'a b'}\n",
+		"name: a\nsessions: edge\n",
 	))
 }
 

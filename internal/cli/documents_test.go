@@ -17,13 +17,14 @@ func TestDocumentedExamples(t *testing.T) {
 		t.Fatal(err)
 	}
 	examples := strings.Split(string(text), "```yaml\n")[1:]
-	if len(examples) != 4 {
-		t.Fatalf("%d examples, want 4", len(examples))
+	kinds := []string{"scenario", "partner", "network", "profile", "variant", "variant"}
+	if len(examples) != len(kinds) {
+		t.Fatalf("%d examples, want %d", len(examples), len(kinds))
 	}
 	dir := t.TempDir()
-	for i, kind := range []string{"scenario", "partner", "network", "profile"} {
+	for i, kind := range kinds {
 		example, _, _ := strings.Cut(examples[i], "```")
-		name := filepath.Join(dir, fmt.Sprintf("%s.yaml", kind))
+		name := filepath.Join(dir, fmt.Sprintf("%s-%d.yaml", kind, i))
 		if err := os.WriteFile(name, []byte(example), 0o600); err != nil {
 			t.Fatal(err)
 		}
