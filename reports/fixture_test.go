@@ -183,6 +183,7 @@ func fullResult(t *testing.T) Result {
 
 func fullStory() *Story {
 	return &Story{
+		Seeds:      []uint64{1, 2, 1<<64 - 1},
 		Rungs:      []Rung{{Variant: "udp-batch", PostP95Us: ptr(45e3), P95Us: ptr(46e3), MinUs: ptr(45e3), MaxUs: ptr(47e3), Mark: MarkCalibrated, Error: ptr(0.02)}},
 		Calibrated: []Calibration{{Figure: "log", P50Us: 6.4e3, P95Us: 9.6e3, FittedTo: "udp-batch"}}, Ordered: true,
 	}

@@ -58,9 +58,12 @@ func TestResultsFitTheSchema(t *testing.T) {
 	schema := compiledSchema(t)
 	empty := merged(t)
 	empty.Name = "nothing was counted"
+	silent := minimalResult()
+	silent.Story, silent.Month = &Story{}, &Month{Variant: "mine"} // nobody was acked
 	for name, r := range map[string]Result{
 		"full":      fullResult(t),
 		"minimal":   minimalResult(),
+		"silent":    silent,
 		"no rounds": {Tool: Tool{Version: "dev"}, Machine: Machine{CPUs: 1}, Variants: []Variant{empty}},
 	} {
 		if err := schema.Validate(asJSON(t, r)); err != nil {

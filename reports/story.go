@@ -18,7 +18,9 @@ const StoryTolerance = 0.1
 
 // Story holds the post's ladder against ours.
 type Story struct {
-	Rungs []Rung `json:"rungs"`
+	// Seeds are those of the rounds, in their order.
+	Seeds []uint64 `json:"seeds"`
+	Rungs []Rung   `json:"rungs"`
 	// Calibrated are the figures that were fitted; all else came out.
 	Calibrated []Calibration `json:"calibrated"`
 	// Ordered tells whether the rungs that the post gives a p95 are in its order.

@@ -2,6 +2,7 @@ package reports
 
 import (
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/postbench/postbench/internal/hist"
@@ -43,6 +44,24 @@ func TestStoryTable(t *testing.T) {
 	text := StoryTable(TellStory(variants, calibrations()), variants) + "\n" + StepTable(variants)
 	requireNarrow(t, text)
 	golden(t, "story.txt", text)
+}
+
+// A rung that only carries on an error says so, one of its own is the step's.
+func TestErrorsAreExplained(t *testing.T) {
+	for _, test := range []struct {
+		p95sMs [2]float64 // of monolith and redis-cache
+		want   string
+	}{
+		{[2]float64{320, 275}, "most of the error is monolith's"},
+		{[2]float64{280, 275}, "does not follow from its stages"},
+		{[2]float64{250, 275}, "does not follow from its stages"},
+		{[2]float64{280, 241}, ""},
+	} {
+		variants := []Variant{rungOf("monolith", nil, test.p95sMs[0]), rungOf("redis-cache", nil, test.p95sMs[1])}
+		if text := strings.Join(strings.Fields(whyText(TellStory(variants, nil), variants, 1)), " "); !strings.Contains(text, test.want) || (text == "") != (test.want == "") {
+			t.Errorf("%v: %q, want %q", test.p95sMs, text, test.want)
+		}
+	}
 }
 
 func TestTellStory(t *testing.T) {

@@ -18,6 +18,9 @@ func StoryTable(s *Story, variants []Variant) string {
 	var b strings.Builder
 	b.WriteString(grid(rows, 1, 0))
 	b.WriteByte('\n')
+	if len(s.Seeds) > 0 {
+		b.WriteString(wrap("rounds: one of each rung with seed "+strings.Trim(fmt.Sprint(s.Seeds), "[]"), 0, indent))
+	}
 	for _, c := range s.Calibrated {
 		b.WriteString(wrap(fmt.Sprintf("calibrated: %s, p50 %s and p95 %s, so that %s comes out at the post's p95", c.Figure, duration(c.P50Us), duration(c.P95Us), c.FittedTo), 0, indent))
 	}
@@ -67,7 +70,7 @@ func whyText(s *Story, variants []Variant, at int) string {
 		}
 	}
 	if before < 0 {
-		return wrap(fmt.Sprintf("%s is %s off: it is the sum of %s", r.Variant, errorText(r.Error), strings.TrimSpace(Budget(variants[at]))), 0, indent)
+		return wrap(fmt.Sprintf("%s is %s off: %s", r.Variant, errorText(r.Error), againstPost(&variants[at])), 0, indent)
 	}
 	from := &s.Rungs[before]
 	text := fmt.Sprintf("%s is %s off: from %s to it the post's p95 falls by %s, ours by %s", r.Variant, errorText(r.Error), from.Variant,
@@ -78,7 +81,57 @@ func whyText(s *Story, variants []Variant, at int) string {
 	if changes := budgetChanges(&variants[before], &variants[at]); changes != "" {
 		text += "; of the budget, " + changes
 	}
-	return wrap(text+": the post's figure does not follow from its stages", 0, indent)
+	conclusion := "the post's figure does not follow from its stages"
+	if off, fromOff := *r.P95Us-*r.PostP95Us, *from.P95Us-*from.PostP95Us; off*fromOff > 0 && math.Abs(fromOff) > math.Abs(off)/2 {
+		conclusion = "most of the error is " + from.Variant + "'s"
+	}
+	return wrap(text+": "+conclusion, 0, indent)
+}
+
+// postStages are the steps of the post's 2022 path with their time in µs, by the
+// budget's names. Its TLS handshake is ours with the connection's opening, its
+// response our network.
+func postStages() []struct {
+	name   string
+	us     float64
+	stages []string
+} {
+	return []struct {
+		name   string
+		us     float64
+		stages []string
+	}{
+		{"DNS", 15e3, []string{"dns"}}, {"TLS handshake", 40e3, []string{"connect", "tls"}}, {"nginx", 8e3, []string{"nginx"}},
+		{"PHP", 110e3, []string{"php"}}, {"MySQL", 45e3, []string{"mysql"}}, {"ClickHouse", 38e3, []string{"clickhouse"}},
+		{"response", 15e3, []string{"network"}},
+	}
+}
+
+// againstPost holds a budget against the post's path of 2022, step by step, and
+// names what the post has no step for.
+func againstPost(v *Variant) string {
+	if !hasBudget(v) {
+		return "its budget is not known"
+	}
+	left := map[string]float64{}
+	for _, s := range v.Stages {
+		left[s.Name] = s.P90ToP99MeanUs
+	}
+	var parts []string
+	for _, step := range postStages() {
+		sum := 0.0
+		for _, name := range step.stages {
+			sum += left[name]
+			delete(left, name)
+		}
+		parts = append(parts, fmt.Sprintf("%s %s (%s)", step.name, duration(sum), postText(&step.us)))
+	}
+	for _, s := range v.Stages {
+		if us, rest := left[s.Name]; rest && us >= budgetChangeUs {
+			parts = append(parts, fmt.Sprintf("%s %s (-)", cut(s.Name, nameWidth), duration(us)))
+		}
+	}
+	return "step by step, with the post's in brackets, " + strings.Join(parts, ", ")
 }
 
 func difference(a, b *float64) *float64 {
@@ -107,25 +160,35 @@ func budgetChanges(a, b *Variant) string {
 	return strings.Join(changes, ", ")
 }
 
-// StepTable prints what each variant costs against the one before it, paired by
-// round: the ratios of their response p95, and the post's beside them.
+// StepTable prints what each variant costs against the rung before it, paired by
+// round: the ratios of their response p95, and the post's beside them. The rung
+// before is the last one that the post gives a figure; architectures of which it
+// tells none stand beside its ladder, not in it.
 func StepTable(variants []Variant) string {
-	rows := [][]string{{"", "p95,", "of the rung before,", "", "", "the post's"}, {"rung", "median", "median", "from", "to", "ratio"}}
+	rows := [][]string{{"", "", "p95,", "of that rung's,", "rounds", "", "the post's"}, {"rung", "against", "median", "median", "from", "to", "ratio"}}
+	before := -1
 	for i := range variants {
 		v, rung := &variants[i], newRung(&variants[i])
-		row := []string{cut(v.Name, nameWidth), storyText(rung.P95Us), noDataText, noDataText, noDataText, noDataText}
-		if i > 0 {
-			ratios := pairedRatios(&variants[i-1], v)
+		row := []string{cut(v.Name, nameWidth), noDataText, storyText(rung.P95Us), noDataText, noDataText, noDataText, noDataText}
+		if before < 0 {
+			before = i - 1
+		}
+		if before >= 0 {
+			row[1] = cut(variants[before].Name, nameWidth)
+			ratios := pairedRatios(&variants[before], v)
 			if len(ratios) > 0 {
-				row[2], row[3], row[4] = ratioText(ratios[(len(ratios)-1)/2]), ratioText(ratios[0]), ratioText(ratios[len(ratios)-1])
+				row[3], row[4], row[5] = ratioText(ratios[(len(ratios)-1)/2]), ratioText(ratios[0]), ratioText(ratios[len(ratios)-1])
 			}
-			if now, was := PostP95(v.Name), PostP95(variants[i-1].Name); now != nil && was != nil {
-				row[5] = ratioText(*now / *was)
+			if now, was := PostP95(v.Name), PostP95(variants[before].Name); now != nil && was != nil {
+				row[6] = ratioText(*now / *was)
 			}
 		}
 		rows = append(rows, row)
+		if PostP95(v.Name) != nil || before < 0 {
+			before = i
+		}
 	}
-	return grid(rows, 1, 0)
+	return grid(rows, 2, 0)
 }
 
 func ratioText(ratio float64) string { return digits3(ratio) + "×" }

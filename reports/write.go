@@ -157,6 +157,16 @@ func (r Result) complete() Result {
 	r.Command = orEmpty(r.Command)
 	r.Comparison, r.Expectations = orEmpty(r.Comparison), orEmpty(r.Expectations)
 	r.Variants = mapped(r.Variants, Variant.complete)
+	if r.Story != nil {
+		story := *r.Story
+		story.Seeds, story.Rungs, story.Calibrated = orEmpty(story.Seeds), orEmpty(story.Rungs), orEmpty(story.Calibrated)
+		r.Story = &story
+	}
+	if r.Month != nil {
+		month := *r.Month
+		month.Rows, month.Tails = orEmpty(month.Rows), orEmpty(month.Tails)
+		r.Month = &month
+	}
 	return r
 }
 

@@ -48,7 +48,7 @@ func load(t *testing.T, nameOrPath string) Scenario {
 }
 
 func TestPresets(t *testing.T) {
-	if got, want := Names(), []string{"cap-rush", "default", "flash-crowd", "mixed", "month-2022", "month-2026", "partner-retry-storm", "plain", "smoke"}; !slices.Equal(got, want) {
+	if got, want := Names(), []string{"cap-rush", "chaos", "default", "flash-crowd", "mixed", "month-2022", "month-2026", "partner-retry-storm", "plain", "smoke", "story"}; !slices.Equal(got, want) {
 		t.Errorf("names %q, want %q", got, want)
 	}
 	for _, name := range Names() {

@@ -36,6 +36,7 @@ type compareFlags struct {
 	base     string
 	rounds   int
 	story    bool
+	chaos    []string // the named faults of --chaos
 	out      string
 }
 
@@ -52,7 +53,12 @@ and prints one table and one sentence.
 on the last rung): a quarter of an hour. Without --variants and --vary it compares the post's 2022 monolith with its edges
 on Redis and on UDP batches. A round that the machine spoilt (CPU steal, a late generator) is
 repeated up to twice, and the output says so. Ctrl-C ends it early and still
-reports the rounds that are complete.`,
+reports the rounds that are complete.
+
+--chaos takes faults of single processes, which all variants suffer that have such a process, or names;
+with names every variant is broken in every way, on a fresh server, and a table says
+what was lost after the ack and what its class of durability promises (scenario chaos):
+` + chaosHelp(),
 		Example: `  postbench compare
   postbench compare --base monolith --vary caps=check-then-insert,atomic --rounds 10 --out cmp1
   postbench compare --variants edge-redis,udp-batch --udp-loss 0.1% --chaos kill:batcher@1s
@@ -86,6 +92,7 @@ const (
 type contender struct {
 	name, given string // as in tables, as on the command line
 	composition refserver.Composition
+	faults      []plannedFault // of its own, beside those of --chaos for all
 }
 
 // contenders resolves --variants, --vary and --base.
@@ -99,7 +106,7 @@ func (f *compareFlags) contenders() ([]contender, error) {
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, contender{c.Name, name, c})
+		list = append(list, contender{name: c.Name, given: name, composition: c})
 	}
 	if f.vary != "" {
 		varied, err := f.varied()
@@ -115,7 +122,7 @@ func (f *compareFlags) contenders() ([]contender, error) {
 		}
 		seen[c.name] = true
 	}
-	if len(list) < 2 {
+	if len(list) < 2 && len(f.chaos) == 0 {
 		return nil, fmt.Errorf("compare needs at least two variants, got %d", len(list))
 	}
 	return list, nil
@@ -166,7 +173,7 @@ func (f *compareFlags) varied() ([]contender, error) {
 		if err != nil {
 			return nil, fmt.Errorf("--vary: %w", err)
 		}
-		list = append(list, contender{fmt.Sprintf("%s[%s=%s]", c.Name, axis, value), base, other})
+		list = append(list, contender{name: fmt.Sprintf("%s[%s=%s]", c.Name, axis, value), given: base, composition: other})
 	}
 	return list, nil
 }
@@ -179,39 +186,10 @@ func splitList(text string) []string {
 }
 
 func compare(ctx context.Context, f *compareFlags, stdout, stderr io.Writer) error {
-	if err := f.asStory(); err != nil {
-		return err
-	}
-	list, err := f.contenders()
+	p, list, base, err := f.prepare()
 	if err != nil {
 		return err
 	}
-	base, err := f.baseOf(list)
-	if err != nil {
-		return err
-	}
-	if f.rounds < 1 || f.rounds > maxRounds {
-		return fmt.Errorf("--rounds %d: want 1 to %d", f.rounds, maxRounds)
-	}
-	if err := cmp.Or(f.settings.check(), f.settings.disturb.resolve()); err != nil {
-		return err
-	}
-	if err := f.fits(list); err != nil {
-		return err
-	}
-	p, err := newPlan(&f.traffic, nil, time.Now())
-	if err != nil {
-		return err
-	}
-	if err := p.check(uint32(f.rounds)); err != nil {
-		return err
-	}
-	for i := range list {
-		if err := cmp.Or(p.servable(&list[i].composition), p.playsExternal(&list[i].composition, f.rounds)); err != nil {
-			return err
-		}
-	}
-	f.settings.disturb.scaleTimes(&f.traffic, p.scenario.TimeScale)
 	dir, err := openOut(f.out)
 	if err != nil {
 		return err
@@ -222,7 +200,7 @@ func compare(ctx context.Context, f *compareFlags, stdout, stderr io.Writer) err
 	if slices.ContainsFunc(list, func(c contender) bool { return c.composition.External != nil }) {
 		fmt.Fprint(stderr, strings.Join(p.ownServerNotes(), ""))
 	}
-	c := &comparison{plan: p, settings: &f.settings, dir: dir, rounds: f.rounds, story: f.story, stdout: stdout, stderr: stderr}
+	c := &comparison{plan: p, traffic: &f.traffic, settings: &f.settings, dir: dir, rounds: f.rounds, story: f.story, chaos: f.chaos, stdout: stdout, stderr: stderr}
 	runs, playErr := c.play(ctx, list)
 	if len(runs) == 0 && playErr == nil {
 		return nothingCompared()
@@ -254,6 +232,42 @@ func compare(ctx context.Context, f *compareFlags, stdout, stderr io.Writer) err
 	return verdict
 }
 
+// prepare checks all input and changes nothing.
+func (f *compareFlags) prepare() (p *plan, list []contender, base string, err error) {
+	if err := cmp.Or(f.asStory(), f.asChaos()); err != nil {
+		return nil, nil, "", err
+	}
+	if list, err = f.contenders(); err != nil {
+		return nil, nil, "", err
+	}
+	if f.rounds < 1 || f.rounds > maxRounds {
+		return nil, nil, "", fmt.Errorf("--rounds %d: want 1 to %d", f.rounds, maxRounds)
+	}
+	if err := cmp.Or(f.settings.check(), f.settings.disturb.resolve()); err != nil {
+		return nil, nil, "", err
+	}
+	if err := f.fits(list); err != nil {
+		return nil, nil, "", err
+	}
+	if p, err = newPlan(&f.traffic, nil, time.Now()); err != nil {
+		return nil, nil, "", err
+	}
+	if err := p.check(uint32(f.rounds)); err != nil {
+		return nil, nil, "", err
+	}
+	for i := range list {
+		if err := cmp.Or(p.servable(&list[i].composition), p.playsExternal(&list[i].composition, f.rounds)); err != nil {
+			return nil, nil, "", err
+		}
+	}
+	f.settings.disturb.scaleTimes(&f.traffic, p.scenario.TimeScale)
+	if list, err = f.underChaos(list, p.duration()); err != nil {
+		return nil, nil, "", err
+	}
+	base, err = f.baseOf(list)
+	return p, list, base, err
+}
+
 func nothingCompared() error {
 	return &exitError{code: exitInconclusive, err: errors.New("interrupted before every variant had a round: nothing was compared")}
 }
@@ -261,10 +275,12 @@ func nothingCompared() error {
 // comparison is one compare under way.
 type comparison struct {
 	plan           *plan
+	traffic        *traffic // that plan was made of
 	settings       *settings
 	dir            *outDir
 	rounds         int
 	story          bool
+	chaos          []string // named faults; nil without
 	stdout, stderr io.Writer
 }
 
@@ -306,19 +322,26 @@ func complete(runs []reports.Variant, variants int) int {
 // round plays one round of one variant, again if the machine alone spoilt it.
 // All tries are kept; only the last one counts.
 func (c *comparison) round(ctx context.Context, round uint32, who *contender) ([]reports.Variant, error) {
+	p, err := c.planOf(round)
+	if err != nil {
+		return nil, err
+	}
 	var played []reports.Variant
 	for try := 0; ; try++ {
 		watch := &watcher{out: c.stderr, label: fmt.Sprintf("round %d/%d %s", round+1, c.rounds, who.name)}
-		c.settings.observe = watch.observe
-		m, err := measureAt(ctx, c.plan, round, &who.composition, nil, c.settings, c.dir, "")
+		set := *c.settings
+		set.observe = watch.observe
+		set.disturb.faults = slices.Concat(set.disturb.faults, who.faults)
+		m, err := measureAt(ctx, p, round, &who.composition, nil, &set, c.dir, "")
 		watch.end()
 		if err != nil {
 			return nil, err
 		}
 		m.variant = who.name
-		again := m.doubts.worthRepeating() && try < maxRepeats && ctx.Err() == nil
+		// Under chaos the books count, which a busy machine does not spoil.
+		again := m.doubts.worthRepeating() && try < maxRepeats && ctx.Err() == nil && c.chaos == nil
 		m.counted = !again
-		v := c.plan.described(m, &who.composition)
+		v := p.described(m, &who.composition)
 		played = append(played, v)
 		fmt.Fprint(c.stderr, noteRound(round+1, c.rounds, who.name, reports.RoundLine(v)))
 		if !again {
@@ -334,24 +357,14 @@ func spoiltText(round uint32, name string, reasons []string) string {
 
 // print shows the table and the sentence and says whether to believe them.
 func (c *comparison) print(result reports.Result) error {
-	fmt.Fprintln(c.stdout)
-	fmt.Fprint(c.stdout, reports.Table(result.Variants))
-	fmt.Fprintln(c.stdout)
-	if work := reports.WorkTable(result.Variants); work != "" {
-		fmt.Fprintln(c.stdout, work)
-	}
-	if c.plan.profile.Modelled() {
-		fmt.Fprintln(c.stdout, reports.BudgetTable(result.Variants))
-	}
-	if c.story {
-		fmt.Fprint(c.stdout, storyText(&result))
-	} else {
-		fmt.Fprint(c.stdout, reports.WrapSentence(result.Comparison...))
-	}
+	fmt.Fprintf(c.stdout, "\n%s", c.tables(&result))
 	printExpectations(c.stdout, result.Expectations)
 	fmt.Fprintf(c.stdout, "\n%s\n", c.plan.provenance(&result))
 	if result.Interrupted {
 		fmt.Fprintln(c.stdout, "interrupted: what was not complete by then is left out")
+	}
+	if c.chaos != nil {
+		return cmp.Or(unjudged(result.Variants), brokenPromises(result.Variants), cutShort(&result))
 	}
 	for _, v := range result.Variants {
 		if !v.Validity.Valid() {
@@ -359,4 +372,22 @@ func (c *comparison) print(result reports.Result) error {
 		}
 	}
 	return cmp.Or(failed(result.Expectations), cutShort(&result))
+}
+
+// tables are what the comparison was made for.
+func (c *comparison) tables(result *reports.Result) string {
+	if c.chaos != nil {
+		return reports.ChaosTable(result.Variants, c.chaos)
+	}
+	text := reports.Table(result.Variants) + "\n"
+	if work := reports.WorkTable(result.Variants); work != "" {
+		text += work + "\n"
+	}
+	if c.plan.profile.Modelled() {
+		text += reports.BudgetTable(result.Variants) + "\n"
+	}
+	if c.story {
+		return text + storyText(result)
+	}
+	return text + reports.WrapSentence(result.Comparison...)
 }

@@ -58,7 +58,7 @@ func (to *target) inject(ctx context.Context, start time.Time) (done injection) 
 		case <-timer.C:
 		}
 		atNs := int64(time.Since(start))
-		if err := to.post(ctx, &f.Fault); err != nil {
+		if err := to.do(ctx, &f.Fault); err != nil {
 			done.failed = append(done.failed, fmt.Sprintf("%s of %s at %v: %v", f.Do, processName(f.Role, f.Node), f.at, err))
 			continue
 		}
@@ -67,8 +67,17 @@ func (to *target) inject(ctx context.Context, start time.Time) (done injection) 
 	return done
 }
 
+// do does a fault: the server's processes are its own to kill, the server as a
+// whole is ours.
+func (to *target) do(ctx context.Context, f *refserver.Fault) error {
+	if f.Role == roleServer {
+		return to.restart(ctx, time.Duration(f.ForNs))
+	}
+	return to.post(ctx, f)
+}
+
 func processName(role refserver.Role, node int) string {
-	if role == "" {
+	if role == "" || role == roleServer {
 		return "server"
 	}
 	return fmt.Sprintf("%s/%d", role, node)

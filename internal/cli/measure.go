@@ -45,6 +45,9 @@ type target struct {
 	chaos     string // URL
 	faults    []plannedFault
 	crash     *crashFault
+	// restart kills a server that is one process and starts it again after a
+	// while; nil of others.
+	restart func(ctx context.Context, down time.Duration) error
 }
 
 // measurement is everything that one round found out.

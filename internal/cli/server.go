@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -31,8 +32,12 @@ const (
 
 // server is a reference server that runs as a child process.
 type server struct {
-	child *proc.Child
+	spec  proc.Spec
 	lanes *proc.RunDir // nil without shared memory
+
+	mu      sync.Mutex // guards what a restart changes
+	child   *proc.Child
+	pastCPU time.Duration // of the children before
 }
 
 // startServer runs the composition in a process of its own, with everything
@@ -65,11 +70,11 @@ func startServer(ctx context.Context, composition refserver.Composition, dir str
 		}
 		args = append(args, "--lanes", s.lanes.Path())
 	}
-	s.child, err = proc.Start(ctx, proc.Spec{
+	s.spec = proc.Spec{
 		Name: "server " + composition.Name, Path: program, Log: set.stderr, Args: args,
 		Nice: serverNice, ReadyTimeout: serverReadyTimeout, StopTimeout: serverStopTimeout,
-	})
-	if err != nil {
+	}
+	if s.child, err = proc.Start(ctx, s.spec); err != nil {
 		return nil, nil, errors.Join(err, s.removeLanes())
 	}
 	to, err := s.target(ctx, &composition, set)
@@ -97,7 +102,7 @@ func (s *server) target(ctx context.Context, composition *refserver.Composition,
 	front, admin := "http://"+s.child.Addr(), "http://"+s.child.Also(adminName)
 	to := &target{
 		connection: connection{origin: front}, ledger: admin + "/ledger", caps: front, clock: admin + "/clock",
-		populate: admin + "/population", client: newHTTPClient(nil), cpu: s.child.CPUTime,
+		populate: admin + "/population", client: newHTTPClient(nil), cpu: s.cpuTime,
 		chaos: admin + "/chaos", stages: admin + "/stages", gc: admin + "/runtime", place: placeOf(composition),
 	}
 	if err := getJSON(ctx, to.client, admin+"/components", &to.components); err != nil {
@@ -105,14 +110,15 @@ func (s *server) target(ctx context.Context, composition *refserver.Composition,
 	}
 	if composition.Uplink == refserver.None {
 		to.databases = admin + "/queries"
-		to.cpu = to.cpuWithDatabases(ctx, s.child.CPUTime)
+		to.cpu = to.cpuWithDatabases(ctx, s.cpuTime)
+		to.faults, to.restart = set.disturb.serverFaults(), s.restart
 	} else {
 		to.cpu = func() time.Duration {
 			var path serverPath
 			if err := getJSON(context.WithoutCancel(ctx), to.client, admin+"/path", &path); err != nil {
 				return -1
 			}
-			return s.child.CPUTime() + path.cpu()
+			return s.cpuTime() + path.cpu()
 		}
 		to.path = admin + "/path"
 		to.faults = set.disturb.faultsOf(composition)
@@ -158,7 +164,7 @@ const maxReasonBytes = 200
 
 // stop ends the server in order.
 func (s *server) stop(ctx context.Context) error {
-	err := s.child.Stop(ctx)
+	err := s.current().Stop(ctx)
 	if err != nil {
 		err = fmt.Errorf("stop the server: %w", err)
 	}

@@ -75,6 +75,18 @@ func (p *plan) calibrations() []reports.Calibration {
 	return list
 }
 
+// planOf is the plan of a round. A story's rounds have a seed each, so that not
+// only the traffic but the draws of stages and paths are others: what is the same
+// in all of them is no accident of one seed.
+func (c *comparison) planOf(round uint32) (*plan, error) {
+	if !c.story || round == 0 {
+		return c.plan, nil
+	}
+	traffic := *c.traffic
+	traffic.seed += uint64(round)
+	return newPlan(&traffic, nil, time.Unix(c.plan.spec.EpochUnixS, 0))
+}
+
 // tellStory holds the ladder against the post's and plays the post's month on
 // its last rung. Without modelled costs there is nothing to hold against it.
 func (c *comparison) tellStory(ctx context.Context, f *compareFlags, list []contender, result *reports.Result) error {
@@ -82,6 +94,11 @@ func (c *comparison) tellStory(ctx context.Context, f *compareFlags, list []cont
 		return nil
 	}
 	result.Story = reports.TellStory(result.Variants, c.plan.calibrations())
+	for _, round := range result.Variants[0].Rounds {
+		if round.Counted {
+			result.Story.Seeds = append(result.Story.Seeds, result.Seed+uint64(round.Round-1)) // see planOf
+		}
+	}
 	last := lastRung(list)
 	if last == nil || ctx.Err() != nil {
 		return nil
@@ -113,7 +130,7 @@ func (c *comparison) playMonth(ctx context.Context, f *compareFlags, who *conten
 		return nil, err
 	}
 	month := *c
-	month.plan, month.rounds = p, 1
+	month.plan, month.rounds, month.story = p, 1, false
 	fmt.Fprint(c.stderr, noteRounds(1, p.duration(), p.scenario.Name, 1))
 	played, err := month.round(ctx, 0, who)
 	if err != nil {

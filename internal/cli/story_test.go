@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/postbench/postbench/profiles"
 	"github.com/postbench/postbench/refserver"
@@ -60,6 +61,32 @@ func TestStoryFlags(t *testing.T) {
 	}
 	if err := (&compareFlags{story: true, vary: "log=json,none"}).asStory(); err == nil {
 		t.Error("--story with --vary")
+	}
+}
+
+// Each round of a story is played with a seed of its own, the first with the
+// user's; rounds of other comparisons differ by their run number alone.
+func TestStoryRoundsHaveSeeds(t *testing.T) {
+	flags := &traffic{scenario: storyScenario, profile: storyProfile, seed: 7, given: func(string) bool { return false }}
+	first, err := newPlan(flags, nil, time.Unix(1_700_000_000, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, story := range []bool{true, false} {
+		c := &comparison{plan: first, traffic: flags, story: story}
+		for round := range uint32(3) {
+			p, err := c.planOf(round)
+			want := uint64(7)
+			if story {
+				want += uint64(round)
+			}
+			if err != nil || p.spec.Seed != want || p.spec.EpochUnixS != first.spec.EpochUnixS || p.scenario.Name != storyScenario {
+				t.Errorf("story %v, round %d: seed %d, want %d; %v", story, round, p.spec.Seed, want, err)
+			}
+		}
+	}
+	if flags.seed != 7 {
+		t.Error("the flags were changed")
 	}
 }
 

@@ -98,6 +98,9 @@ func (p *play) missing(wanted needs) string {
 // play sends everything: the early sends of all cases, then, once their rows
 // are there, the late ones.
 func (p *play) play(ctx context.Context) error {
+	if r := p.ask(ctx, http.MethodGet, "/"); r.err != nil {
+		return fmt.Errorf("%w: %s does not answer: %w; is the server running?", ErrTarget, p.target.Origin, r.err)
+	}
 	if p.target.Populate != "" {
 		if err := p.populate(ctx); err != nil {
 			return err

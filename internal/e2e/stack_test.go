@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -65,19 +66,14 @@ func (s *stack) owns(proc string) bool {
 	environment, _ := os.ReadFile(filepath.Join(proc, "environ"))
 	commandLine, _ := os.ReadFile(filepath.Join(proc, "cmdline"))
 	cwd, _ := os.Readlink(filepath.Join(proc, "cwd"))
-	owned := slices.ContainsFunc(s.dirs, func(dir string) bool {
+	return slices.ContainsFunc(s.dirs, func(dir string) bool {
 		return bytes.Contains(environment, []byte(dir)) || bytes.Contains(commandLine, []byte(dir)) || strings.HasPrefix(cwd, dir)
 	})
-	if owned {
-		s.note(proc)
-	}
-	return owned
 }
 
 // note remembers what a process of the stack listens on and has in memory.
-func (s *stack) note(proc string) {
-	listening := listeners()
-	files, _ := filepath.Glob(filepath.Join(proc, "fd", "*"))
+func (s *stack) note(pid int, listening map[string]bool) {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
 	for _, file := range files {
 		target, _ := os.Readlink(file)
 		if inode, found := strings.CutPrefix(target, "socket:["); found && listening[strings.TrimSuffix(inode, "]")] {
@@ -111,13 +107,33 @@ func (s *stack) has(t *testing.T, program string) {
 	eventually(t, program+" runs", func() bool { return len(s.processes(program)) > 0 })
 }
 
+// answers waits until a run's server has logged a few postbacks.
+func (s *stack) answers(t *testing.T) {
+	t.Helper()
+	const few = 10
+	eventually(t, "the server answers postbacks", func() bool {
+		logs, _ := filepath.Glob(filepath.Join(s.tmp, "postbench-run-*", "round-*", "data", "access.log"))
+		for _, log := range logs {
+			if text, _ := os.ReadFile(log); bytes.Count(text, []byte("\n")) >= few {
+				return true
+			}
+		}
+		return false
+	})
+}
+
 // complete wants every program of the stack at work.
 func (s *stack) complete(t *testing.T) {
 	t.Helper()
-	found := s.processes("")
+	found, listening := s.processes(""), listeners()
+	for _, pids := range found {
+		for _, pid := range pids {
+			s.note(pid, listening)
+		}
+	}
 	for program, atLeast := range map[string]int{"nginx": 2, "php-fpm8.2": 2, "mariadbd": 1, "clickhouse-serv": 1} {
 		if len(found[program]) < atLeast {
-			t.Errorf("%d processes of %s, want at least %d: %v", len(found[program]), program, atLeast, found)
+			t.Fatalf("%d processes of %s, want at least %d: %v", len(found[program]), program, atLeast, found)
 		}
 	}
 	if len(s.sockets) < 3 { // nginx and two of ClickHouse
@@ -225,15 +241,18 @@ func TestStackEndsWithItsRun(t *testing.T) {
 	for name, end := range ends {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := startStack(t, "run", "--scenario", "smoke", "--rate", "50", "--duration", "4s", "--settle", "200ms")
-			playing(t, filepath.Join(s.tmp, "postbench-run-*", "state.bin"))
+			s := startStack(t, "run", "--scenario", "smoke", "--rate", "50", "--duration", "40s", "--settle", "200ms")
+			s.answers(t)
 			s.complete(t)
 			end(t, s)
-			s.gone(t)
-			dead := name == "server" || name == "mariadb"
-			if o := s.wait(); dead && (o.code != 4 || !strings.Contains(o.stderr, "killed")) {
-				t.Errorf("exit code %d of a run whose %s was killed", o.code, name)
+			if dead := name == "server" || name == "mariadb"; dead {
+				eventually(t, "nothing outlives the "+name, func() bool { return len(s.processes("")) == 0 })
+				s.signal(syscall.SIGINT)
+				if o := s.wait(); o.code != 4 || !strings.Contains(o.stderr, "killed") {
+					t.Errorf("exit code %d of a run whose %s was killed", o.code, name)
+				}
 			}
+			s.gone(t)
 		})
 	}
 }

@@ -38,7 +38,7 @@ func experiments() []experiment {
 		compareExperiment(), stallExperiment(), accountExperiment(), enginesExperiment(), rateExperiment(),
 		pauseExperiment(), memoryExperiment(), allocationExperiment(), edgeExperiment(), collectorExperiment(), faultsExperiment(), networkExperiment(),
 		capRushExperiment(), monthExperiment(), shapedExperiment(), rttExperiment(),
-		ackedExperiment(), edgesExperiment(), gcExperiment(), chaosExperiment(),
+		storyExperiment(), stepsExperiment(), ackedExperiment(), edgesExperiment(), gcExperiment(), chaosExperiment(),
 	}
 }
 
