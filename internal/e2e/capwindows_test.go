@@ -23,7 +23,7 @@ func TestCapsThatReset(t *testing.T) {
 	for _, variant := range []string{"monolith", "udp-batch", "edge-redis"} {
 		t.Run(variant, func(t *testing.T) {
 			t.Parallel()
-			p := play(t, "run", "--variant", variant, "--scenario", scenario)
+			p := play(t, "run", "--variant", variant, "--embedded", "--scenario", scenario)
 			v := &p.result.Variants[0]
 			got, caps := sheet(t, v), v.Caps
 			if got["lost_after_ack"]+got["double_counted"]+got["wrong_verdict"]+got["phantom"] != 0 {

@@ -239,7 +239,7 @@ func TestForgeries(t *testing.T) {
 			t.Run(c.name+"@"+variant, func(t *testing.T) {
 				t.Parallel()
 				dir, habits := forgedFolder(t, c.mix, c.unexpanded)
-				p := play(t, "run", "--variant", variant, "--scenario", filepath.Join(dir, "forged.yaml"), "--settle", "300ms")
+				p := play(t, "run", "--variant", variant, "--embedded", "--scenario", filepath.Join(dir, "forged.yaml"), "--settle", "300ms")
 				v := &p.result.Variants[0]
 				for _, partner := range v.Partners {
 					rejected, forged := *partner.Ledger.Rejected, *partner.Ledger.ForgedAccepted
@@ -308,7 +308,7 @@ func TestEqualTrafficEqualVerdicts(t *testing.T) {
 	scenario := write(t, "uncapped.yaml", uncappedScenario)
 	var first string
 	for i, variant := range []string{"monolith", "udp-batch"} {
-		p := play(t, "run", "--variant", variant, "--scenario", scenario, "--seed", "7", "--settle", "500ms")
+		p := play(t, "run", "--variant", variant, "--embedded", "--scenario", scenario, "--seed", "7", "--settle", "500ms")
 		v := &p.result.Variants[0]
 		partnersAddUp(t, v)
 		for _, verdict := range []string{"billable", "non_billable", "reversal", "late", "unattributed"} {
@@ -353,7 +353,7 @@ func TestPartnersByHand(t *testing.T) {
 		fits bool
 	}{{"5", true}, {"6", false}} {
 		file := write(t, "partners.json", must(t, "partners", "--scenario", "mixed", "--seed", c.seed).stdout)
-		server, url := serveWith(t, "--variant", "monolith", "--partners", file)
+		server, url := serveWith(t, "--variant", "monolith", "--embedded", "--partners", file)
 		p := play(t, "run", "--target", url, "--scenario", "mixed", "--seed", "5", "--duration", "1s", "--settle", "300ms",
 			"--populate", url+"/population", "--ledger", url+"/ledger", "--caps", url)
 		stop(t, server)
@@ -413,7 +413,7 @@ retry_on: [timeout, 5xx, error]
 	for _, variant := range []string{"udp-batch", "monolith"} {
 		t.Run(variant, func(t *testing.T) {
 			t.Parallel()
-			p := play(t, "run", "--variant", variant, "--scenario", filepath.Join(dir, "storm.yaml"), "--settle", "500ms")
+			p := play(t, "run", "--variant", variant, "--embedded", "--scenario", filepath.Join(dir, "storm.yaml"), "--settle", "500ms")
 			v := &p.result.Variants[0]
 			got := sheet(t, v)
 			partnersAddUp(t, v)

@@ -66,7 +66,7 @@ func TestRoundTrips(t *testing.T) {
 	dir := farFolder(t)
 	const tries = 3
 	for try := 1; ; try++ {
-		p := play(t, "run", "--variant", "monolith", "--scenario", filepath.Join(dir, "scenario.yaml"), "--profile", filepath.Join(dir, "shaped.yaml"),
+		p := play(t, "run", "--variant", "monolith", "--embedded", "--scenario", filepath.Join(dir, "scenario.yaml"), "--profile", filepath.Join(dir, "shaped.yaml"),
 			"--settle", "300ms")
 		v := &p.result.Variants[0]
 		connectionsAreTrue(t, v)

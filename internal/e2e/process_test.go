@@ -109,7 +109,7 @@ func interrupted(t *testing.T, p *process, dir string) played {
 func TestInterruptOfARun(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "out")
-	p := start(t, "run", "--variant", "monolith", "--scenario", "smoke", "--duration", "40s", "--out", dir)
+	p := start(t, "run", "--variant", "monolith", "--embedded", "--scenario", "smoke", "--duration", "40s", "--out", dir)
 	server := theServer(t, p)
 	playing(t, filepath.Join(dir, "state.bin"))
 	got := interrupted(t, p, dir)
@@ -241,7 +241,7 @@ func TestStoppedGenerator(t *testing.T) {
 
 func TestKilledServer(t *testing.T) {
 	t.Parallel()
-	p := start(t, "run", "--variant", "monolith", "--scenario", "smoke", "--duration", "3s", "--settle", "200ms")
+	p := start(t, "run", "--variant", "monolith", "--embedded", "--scenario", "smoke", "--duration", "3s", "--settle", "200ms")
 	server := theServer(t, p)
 	playing(t, filepath.Join(p.tmp, "postbench-run-*", "state.bin"))
 	if err := syscall.Kill(server, syscall.SIGKILL); err != nil {

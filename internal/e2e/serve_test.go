@@ -12,7 +12,7 @@ import (
 // serve starts a reference server and returns its address.
 func serve(t *testing.T, data string) (p *process, url string) {
 	t.Helper()
-	p = start(t, "serve", "--variant", "monolith", "--addr", "127.0.0.1:0", "--data", data)
+	p = start(t, "serve", "--variant", "monolith", "--embedded", "--addr", "127.0.0.1:0", "--data", data)
 	pattern := regexp.MustCompile(`http://127\.0\.0\.1:\d+`)
 	eventually(t, "the server listens", func() bool {
 		url = pattern.FindString(p.stdout.String())

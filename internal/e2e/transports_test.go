@@ -121,7 +121,7 @@ func TestTransportsFaults(t *testing.T) {
 func TestHTTP2OverTLS(t *testing.T) {
 	profile := write(t, "secure.yaml", "name: secure\nabout: of a test\ntls: true\n")
 	partner := write(t, "p.yaml", partnerFile("p", "transport: http2\ntls: {version: \"1.3\", resume: true}"))
-	p := play(t, "run", "--variant", "monolith", "--profile", profile, "--partner", partner, "--rate", "200", "--duration", "2s", "--warmup", "0s")
+	p := play(t, "run", "--variant", "monolith", "--embedded", "--profile", profile, "--partner", partner, "--rate", "200", "--duration", "2s", "--warmup", "0s")
 	v := &p.result.Variants[0]
 	if v.Ledger.Acked != 400 || known(t, "recorded", v.Ledger.Recorded) != 400 || v.Partners[0].Handshakes == 0 || v.Partners[0].Phases.TLS.Count != v.Partners[0].Phases.Connect.Count {
 		t.Errorf("%d acked, %d recorded, %d handshakes, phases %+v", v.Ledger.Acked, *v.Ledger.Recorded, v.Partners[0].Handshakes, v.Partners[0].Phases)
