@@ -282,16 +282,21 @@ func runCollector(ctx context.Context, c *RoleConfig, log *slog.Logger, ready fu
 		}
 		return stored, err
 	}))
-	far, err := c.serveFar(ctx, collector, log)
+	// Nobody is answered any more when the collector has given up: a process that
+	// lives on without it would not be started again.
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	far, err := c.serveFar(serving, collector, log)
 	if err != nil {
 		return err
 	}
-	closed, err := serveControl(ctx, c.Control, mux)
+	closed, err := serveControl(serving, c.Control, mux)
 	if err != nil {
 		return err
 	}
 	ready(collector.UDPAddr())
 	err = collector.Run(ctx)
+	stop()
 	<-closed // the store is closed after the last hand-over is answered
 	<-far
 	return err

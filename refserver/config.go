@@ -134,6 +134,9 @@ func (c Config) Validate() error {
 	if c.Real.Redis != "" && c.Composition.Uplink == UplinkReplicate && c.Composition.Edges > 1 {
 		return fmt.Errorf("variant %s has %d edges, each with a Redis of its own: leave out the address of one", c.Composition.Name, c.Composition.Edges)
 	}
+	if c.Composition.Front == FrontPHP && (c.Real.MySQL != "" || c.Real.ClickHouse != "") {
+		return errOwnDatabases
+	}
 	if c.TimeScale < 0 || math.IsNaN(c.TimeScale) || c.TimeScale > MaxTimeScale {
 		return fmt.Errorf("time scale %v: expected more than 0 and at most %d", c.TimeScale, MaxTimeScale)
 	}

@@ -34,6 +34,7 @@ type databases struct {
 	mariadb     *parts.MariaDB    // nil unless this process started it
 	clickserver *parts.ClickHouse // likewise
 	running     []*parts.Process
+	needed      []*parts.Process              // of those, the ones that nothing works without
 	closers     []func(context.Context) error // in the order in which they were opened
 }
 
@@ -73,8 +74,14 @@ func (d *databases) runtime() parts.Runtime {
 	return parts.Runtime{Dir: d.runDir.Path(), Log: d.config.ChildLog, Guard: d.config.Guard, GuardSweep: d.config.GuardSweep}
 }
 
-// started keeps a program until the end.
+// started keeps a database until the end; without it the server ends.
 func (d *databases) started(p *parts.Process) {
+	d.needed = append(d.needed, p)
+	d.startedCache(p)
+}
+
+// startedCache keeps a program until the end, and does without it when it dies.
+func (d *databases) startedCache(p *parts.Process) {
 	d.running = append(d.running, p)
 	d.closers = append(d.closers, p.Stop)
 }
@@ -193,7 +200,7 @@ func (d *databases) openCache(ctx context.Context) error {
 			err = real.missing(PartRedis, err)
 		} else if err == nil {
 			options.Socket = server.Socket
-			d.started(server.Process)
+			d.startedCache(server.Process)
 		}
 	}
 	if err != nil {
@@ -249,12 +256,12 @@ func (d *databases) population() admin.Population {
 	return d.cache.Population(d.books)
 }
 
-// died is closed when one of the programs has ended by itself; stop ends the
-// watching.
+// died tells when a database has ended by itself; stop ends the watching. The
+// cache is none: without it the databases are asked.
 func (d *databases) died(ctx context.Context) (failed <-chan error, stop func()) {
 	ctx, stop = context.WithCancel(ctx)
-	report := make(chan error, len(d.running))
-	for _, p := range d.running {
+	report := make(chan error, len(d.needed))
+	for _, p := range d.needed {
 		go func() {
 			select {
 			case <-ctx.Done():

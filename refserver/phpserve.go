@@ -30,9 +30,6 @@ type phpServer struct {
 // servePHP serves at addr until ctx ends. The databases are open.
 func servePHP(ctx context.Context, config *Config, d *databases, addr string, ready func(Addresses)) (err error) {
 	s := &phpServer{config: config, databases: d, at: Addresses{Front: addr}}
-	if config.Real.MySQL != "" || config.Real.ClickHouse != "" {
-		return fmt.Errorf("serve: %w", errOwnDatabases)
-	}
 	judge, err := listen(ctx, config.AdminAddr)
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
@@ -52,7 +49,7 @@ func servePHP(ctx context.Context, config *Config, d *databases, addr string, re
 		defer cancel()
 		err = cmp.Or(err, s.stack.Stop(stopping))
 	}()
-	handler, err := s.handler(ctx)
+	handler, err := s.handler()
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
@@ -60,25 +57,26 @@ func servePHP(ctx context.Context, config *Config, d *databases, addr string, re
 }
 
 // start starts the stack on the databases that were started for it.
-func (s *phpServer) start(ctx context.Context) (err error) {
+func (s *phpServer) start(ctx context.Context) error {
 	d := s.databases
+	keys, err := d.books.Keys(ctx) // those of an earlier life, before the first postback
+	if err != nil {
+		return err
+	}
 	s.stack, err = php.Start(ctx, php.Config{
 		Runtime: d.runtime(), Addr: s.at.Front, TLSAddr: s.at.TLS, TLSCertFile: s.config.TLSCertFile, TLSKeyFile: s.config.TLSKeyFile,
 		Admin: s.at.Admin, MariaDB: d.mariadb, ClickHouseHTTP: d.clickserver.HTTP, Dialects: s.config.Dialects,
-		SignedOnly: s.config.SignedOnly, LogFile: filepath.Join(s.config.DataDir, accessLogName),
+		Keys: keys, SignedOnly: s.config.SignedOnly, LogFile: filepath.Join(s.config.DataDir, accessLogName),
 	})
 	return err
 }
 
 // handler answers the judge; nginx passes to it what is no postback.
-func (s *phpServer) handler(ctx context.Context) (http.Handler, error) {
+func (s *phpServer) handler() (http.Handler, error) {
 	books := s.databases.books
 	keysChanged := func(ctx context.Context) error {
 		keys, err := books.Keys(ctx)
 		return cmp.Or(err, s.stack.KeysChanged(keys))
-	}
-	if err := keysChanged(ctx); err != nil {
-		return nil, err
 	}
 	judge, err := admin.New(admin.Config{
 		Books: books, Population: books, Keys: books, OnKeys: keysChanged,

@@ -176,7 +176,7 @@ func fullResult(t *testing.T) Result {
 		Variants: variants, Comparison: Compare(variants, base.Name),
 		Expectations: []Expectation{{Variant: base.Name, Text: "loss <= 0.5%", Observed: "0.2%", Holds: true}, {Variant: other.Name, Text: "p99 < 1ms", Observed: "4.05ms"}},
 		Story:        fullStory(), Month: &Month{Variant: "binary-log",
-			Rows:  []MonthRow{{Percentile: 50, PostUs: 12e3, Us: ptr(11e3)}},
+			Rows:  []MonthRow{{Percentile: 50, PostUs: 12e3, Us: ptr(11e3), Slower: []NetworkSlower{{Network: "cis-edge", OfAll: 0.05, Slower: 0.9}}}},
 			Tails: []TailShares{{Percentile: 99.9, Networks: []NetworkTail{{Network: "cis-edge", OfAll: 0.05, OfTheTail: 0.9}}}}},
 	}
 }

@@ -2,6 +2,7 @@ package reports
 
 import (
 	"fmt"
+	"math"
 	"strings"
 )
 
@@ -20,6 +21,17 @@ type MonthRow struct {
 	Percentile float64  `json:"percentile"`
 	PostUs     float64  `json:"post_us"`
 	Us         *float64 `json:"us"` // nil: unacked
+	// Slower is the share of each network's postbacks that took longer than
+	// PostUs.
+	Slower []NetworkSlower `json:"slower"`
+}
+
+// NetworkSlower is the share of one network's postbacks that are slower than
+// something, and its part of all postbacks.
+type NetworkSlower struct {
+	Network string  `json:"network"`
+	OfAll   float64 `json:"of_all"`
+	Slower  float64 `json:"slower"`
 }
 
 // TailShares says over which network paths the postbacks travelled that were
@@ -42,7 +54,14 @@ func TellMonth(v *Variant) (*Month, error) {
 	response := &v.Latency.Response
 	m := &Month{Variant: v.Name}
 	post := postMonth()
-	for i, row := range []MonthRow{{50, post[0], response.P50Us}, {95, post[1], response.P95Us}, {99, post[2], response.P99Us}, {99.9, post[3], response.P999Us}} {
+	for i, row := range []MonthRow{
+		{Percentile: 50, PostUs: post[0], Us: response.P50Us}, {Percentile: 95, PostUs: post[1], Us: response.P95Us},
+		{Percentile: 99, PostUs: post[2], Us: response.P99Us}, {Percentile: 99.9, PostUs: post[3], Us: response.P999Us},
+	} {
+		var err error
+		if row.Slower, err = slowerThan(v, row.PostUs); err != nil {
+			return nil, err
+		}
 		m.Rows = append(m.Rows, row)
 		if i < 2 || row.Us == nil { // the tail is what lies beyond p99
 			continue
@@ -56,34 +75,51 @@ func TellMonth(v *Variant) (*Month, error) {
 	return m, nil
 }
 
+// tailShares are each network's part of the postbacks slower than limitUs.
 func tailShares(v *Variant, percentile, limitUs float64) (TailShares, error) {
 	tail := TailShares{Percentile: percentile}
-	var all, slow []int64
-	var sumAll, sumSlow int64
-	for i := range v.Networks {
-		h, err := v.Networks[i].Latency.Response.histogram()
-		if err != nil {
-			return tail, fmt.Errorf("network %s: %w", v.Networks[i].Name, err)
-		}
-		n, above := h.Count()+h.Censored(), h.Above(int64(limitUs*1e3))
-		all, slow = append(all, n), append(slow, above)
-		sumAll, sumSlow = sumAll+n, sumSlow+above
+	slower, err := slowerThan(v, limitUs)
+	slow := 0.0
+	for _, n := range slower {
+		slow += n.OfAll * n.Slower
 	}
-	for i := range v.Networks {
-		share := NetworkTail{Network: v.Networks[i].Name}
-		if sumAll > 0 {
-			share.OfAll = float64(all[i]) / float64(sumAll)
-		}
-		if sumSlow > 0 {
-			share.OfTheTail = float64(slow[i]) / float64(sumSlow)
+	for _, n := range slower {
+		share := NetworkTail{Network: n.Network, OfAll: n.OfAll}
+		if slow > 0 {
+			share.OfTheTail = min(1, n.OfAll*n.Slower/slow)
 		}
 		tail.Networks = append(tail.Networks, share)
 	}
-	return tail, nil
+	return tail, err
 }
 
-// MonthTable prints the month's percentiles beside the post's, and over which
-// paths its tail came.
+// slowerThan is how much of each network's postbacks took longer than limitUs.
+func slowerThan(v *Variant, limitUs float64) ([]NetworkSlower, error) {
+	list := make([]NetworkSlower, len(v.Networks))
+	sum := 0.0
+	for i := range v.Networks {
+		h, err := v.Networks[i].Latency.Response.histogram()
+		if err != nil {
+			return nil, fmt.Errorf("network %s: %w", v.Networks[i].Name, err)
+		}
+		n := float64(h.Count() + h.Censored())
+		list[i] = NetworkSlower{Network: v.Networks[i].Name, OfAll: n}
+		if n > 0 {
+			list[i].Slower = float64(h.Above(int64(limitUs*1e3))) / n
+		}
+		sum += n
+	}
+	for i := range list {
+		if sum > 0 {
+			list[i].OfAll /= sum
+		}
+	}
+	return list, nil
+}
+
+// MonthTable prints the month's percentiles beside the post's, over which paths
+// its tail came, and for every error above StoryTolerance how many postbacks of
+// each path are slower than the post says.
 func MonthTable(m *Month) string {
 	head, post, ours, off := []string{"month-2026 on " + cut(m.Variant, nameWidth)}, []string{"the post's"}, []string{"ours"}, []string{"error"}
 	for _, row := range m.Rows {
@@ -102,7 +138,25 @@ func MonthTable(m *Month) string {
 		for _, n := range tail.Networks {
 			parts = append(parts, fmt.Sprintf("%s %s (of all %s)", n.Network, percent(n.OfTheTail), percent(n.OfAll)))
 		}
-		b.WriteString(wrap(fmt.Sprintf("of the postbacks slower than p%g came over %s", tail.Percentile, strings.Join(parts, ", ")), 0, indent))
+		b.WriteString(wrap(fmt.Sprintf("of the postbacks slower than our p%g came over %s", tail.Percentile, strings.Join(parts, ", ")), 0, indent))
+	}
+	for i := range m.Rows {
+		b.WriteString(whyMonthText(&m.Rows[i]))
 	}
 	return b.String()
+}
+
+// whyMonthText explains a percentile whose error is large by the paths.
+func whyMonthText(row *MonthRow) string {
+	if row.Us != nil && math.Abs(*row.Us/row.PostUs-1) <= StoryTolerance || len(row.Slower) == 0 {
+		return ""
+	}
+	all := 0.0
+	var parts []string
+	for _, n := range row.Slower {
+		all += n.OfAll * n.Slower
+		parts = append(parts, fmt.Sprintf("%s of those over %s", percent(n.Slower), n.Network))
+	}
+	return wrap(fmt.Sprintf("p%g is off because %s of our postbacks are slower than the post's %s, not %s: %s", row.Percentile, percent(all),
+		postText(&row.PostUs), percent(1-row.Percentile/100), strings.Join(parts, ", ")), 0, indent)
 }

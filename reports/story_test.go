@@ -25,10 +25,12 @@ func ladder() []Variant {
 	edge := func(edgeMs, logMs float64) []Stage {
 		return []Stage{{Name: "edge", P90ToP99MeanUs: edgeMs * 1e3}, {Name: "log", P90ToP99MeanUs: logMs * 1e3}, {Name: "network", P90ToP99MeanUs: 6e3}}
 	}
+	streams := rungOf("grpc-stream", nil, 30, 31, 32)
+	streams.Latency.Response = block(10_000, 40_000, 100, 0)
 	return []Variant{
 		rungOf("monolith", []Stage{{Name: "php", P90ToP99MeanUs: 200e3}, {Name: "mysql", P90ToP99MeanUs: 120e3}}, 320, 318, 330),
 		rungOf("redis-cache", []Stage{{Name: "php", P90ToP99MeanUs: 200e3}, {Name: "mysql", P90ToP99MeanUs: 60e3}}, 250, 255, 245),
-		rungOf("grpc-stream", nil, 30, 31, 32),
+		streams,
 		rungOf("udp-batch", edge(20, 7), 45, 46, 44),
 		rungOf("hot-path", edge(12, 7), 38, 39, 37),
 		rungOf("binary-log", edge(12, 0), 28, math.Inf(1), math.Inf(1)),

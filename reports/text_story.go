@@ -29,10 +29,31 @@ func StoryTable(s *Story, variants []Variant) string {
 		order = "the rungs are NOT in the post's order"
 	}
 	b.WriteString(order + "\n")
+	b.WriteString(alsoToldText(variants))
 	for i := range s.Rungs {
 		b.WriteString(whyText(s, variants, i))
 	}
 	return b.String()
+}
+
+// alsoToldText holds what the post tells beside its p95s: "p50 latency fell below
+// 50ms" of gRPC streams, and "p99 to 80ms" of the hot path.
+func alsoToldText(variants []Variant) string {
+	var told []string
+	for i := range variants {
+		response := &variants[i].Latency.Response
+		switch {
+		case response.Empty():
+		case variants[i].Name == "grpc-stream":
+			told = append(told, "of grpc-stream p50 below 50ms, ours is "+storyText(response.P50Us))
+		case variants[i].Name == "hot-path":
+			told = append(told, "of hot-path p99 80ms, ours is "+storyText(response.P99Us))
+		}
+	}
+	if len(told) == 0 {
+		return ""
+	}
+	return wrap("the post also tells "+strings.Join(told, ", "), 0, indent)
 }
 
 func postText(us *float64) string {

@@ -164,7 +164,8 @@ func (r Result) complete() Result {
 	}
 	if r.Month != nil {
 		month := *r.Month
-		month.Rows, month.Tails = orEmpty(month.Rows), orEmpty(month.Tails)
+		month.Rows = mapped(month.Rows, func(row MonthRow) MonthRow { row.Slower = orEmpty(row.Slower); return row })
+		month.Tails = mapped(month.Tails, func(tail TailShares) TailShares { tail.Networks = orEmpty(tail.Networks); return tail })
 		r.Month = &month
 	}
 	return r

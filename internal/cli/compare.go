@@ -37,6 +37,7 @@ type compareFlags struct {
 	rounds   int
 	story    bool
 	chaos    []string // the named faults of --chaos
+	unbroken []string // variants that they cannot be done to
 	out      string
 }
 
@@ -200,7 +201,7 @@ func compare(ctx context.Context, f *compareFlags, stdout, stderr io.Writer) err
 	if slices.ContainsFunc(list, func(c contender) bool { return c.composition.External != nil }) {
 		fmt.Fprint(stderr, strings.Join(p.ownServerNotes(), ""))
 	}
-	c := &comparison{plan: p, traffic: &f.traffic, settings: &f.settings, dir: dir, rounds: f.rounds, story: f.story, chaos: f.chaos, stdout: stdout, stderr: stderr}
+	c := &comparison{plan: p, traffic: &f.traffic, settings: &f.settings, dir: dir, rounds: f.rounds, story: f.story, chaos: f.chaos, unbroken: f.unbroken, stdout: stdout, stderr: stderr}
 	runs, playErr := c.play(ctx, list)
 	if len(runs) == 0 && playErr == nil {
 		return nothingCompared()
@@ -213,13 +214,15 @@ func compare(ctx context.Context, f *compareFlags, stdout, stderr io.Writer) err
 		return &exitError{code: exitInvalid, err: err}
 	}
 	result.Interrupted = ctx.Err() != nil
-	result.Comparison = reports.Compare(result.Variants, base)
-	if f.story {
-		if err := c.tellStory(ctx, f, list, &result); err != nil {
-			return err
-		}
+	if f.chaos == nil { // else the latencies of broken servers
+		result.Comparison = reports.Compare(result.Variants, base)
 	}
-	verdict := c.print(result)
+	var storyErr error
+	if f.story { // the ladder is printed and kept whatever becomes of the month
+		storyErr = c.tellStory(ctx, f, list, &result)
+		result.Interrupted = ctx.Err() != nil
+	}
+	verdict := cmp.Or(c.print(result), storyErr)
 	if err := dir.keepResult(result); err != nil {
 		return &exitError{code: exitInvalid, err: err}
 	}
@@ -260,6 +263,9 @@ func (f *compareFlags) prepare() (p *plan, list []contender, base string, err er
 			return nil, nil, "", err
 		}
 	}
+	if err := f.breakable(p, list); err != nil {
+		return nil, nil, "", err
+	}
 	f.settings.disturb.scaleTimes(&f.traffic, p.scenario.TimeScale)
 	if list, err = f.underChaos(list, p.duration()); err != nil {
 		return nil, nil, "", err
@@ -281,6 +287,8 @@ type comparison struct {
 	rounds         int
 	story          bool
 	chaos          []string // named faults; nil without
+	unbroken       []string // variants that they cannot be done to
+	doubted        []string // why their table cannot be trusted
 	stdout, stderr io.Writer
 }
 
@@ -338,6 +346,7 @@ func (c *comparison) round(ctx context.Context, round uint32, who *contender) ([
 			return nil, err
 		}
 		m.variant = who.name
+		c.doubt(who.name, &m.doubts)
 		// Under chaos the books count, which a busy machine does not spoil.
 		again := m.doubts.worthRepeating() && try < maxRepeats && ctx.Err() == nil && c.chaos == nil
 		m.counted = !again
@@ -364,7 +373,7 @@ func (c *comparison) print(result reports.Result) error {
 		fmt.Fprintln(c.stdout, "interrupted: what was not complete by then is left out")
 	}
 	if c.chaos != nil {
-		return cmp.Or(unjudged(result.Variants), brokenPromises(result.Variants), cutShort(&result))
+		return cmp.Or(c.shown(), unjudged(result.Variants), brokenPromises(result.Variants), cutShort(&result))
 	}
 	for _, v := range result.Variants {
 		if !v.Validity.Valid() {
@@ -377,7 +386,7 @@ func (c *comparison) print(result reports.Result) error {
 // tables are what the comparison was made for.
 func (c *comparison) tables(result *reports.Result) string {
 	if c.chaos != nil {
-		return reports.ChaosTable(result.Variants, c.chaos)
+		return reports.ChaosTable(result.Variants, c.chaos, c.unbroken...)
 	}
 	text := reports.Table(result.Variants) + "\n"
 	if work := reports.WorkTable(result.Variants); work != "" {

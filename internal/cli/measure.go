@@ -292,6 +292,7 @@ func (p *plan) play(ctx context.Context, round uint32, generator *intent.Generat
 	}
 	stopWatching()
 	m.disturbed(<-injected)
+	m.forget()
 	if to.caps != "" {
 		m.routed(<-seen, set.stderr)
 	}

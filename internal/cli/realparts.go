@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"os"
 	"slices"
 	"strings"
@@ -25,7 +26,7 @@ type realParts struct {
 
 func (r *realParts) register(flags *pflag.FlagSet) {
 	flags.StringVar(&r.redis, "redis", "", "`HOST:PORT` of a Redis instead of one that is started (one edge only)")
-	flags.StringVar(&r.mysql, "mysql", "", "`DSN` of a MariaDB or MySQL instead of one that is started: user:password@tcp(host:port)/")
+	flags.StringVar(&r.mysql, "mysql", "", "`DSN` of a MariaDB or MySQL instead of one that is started: user:password@tcp(host:port)/; or in the environment as "+mysqlVariable)
 	flags.StringVar(&r.clickhouse, "clickhouse", "", "`HOST:PORT[,HOST:PORT]` of a ClickHouse, native and HTTP, instead of one that is started")
 	flags.BoolVar(&r.embedded, "embedded", false, "stand-ins inside the process instead of MariaDB, ClickHouse and Redis, even where these are installed")
 	flags.StringVar(&r.require, "require", "", "`LIST` of parts ("+strings.Join(refserver.Parts(), ", ")+" or all) for which a stand-in is an error")
@@ -40,11 +41,26 @@ func (r *realParts) real() refserver.Real {
 	return refserver.Real{MySQL: r.mysql, ClickHouse: r.clickhouse, Redis: r.redis, Embedded: r.embedded, Require: list}
 }
 
+// mysqlVariable hands a data source name to a server of ours: it holds a
+// password, and everybody may read a command line.
+const mysqlVariable = "POSTBENCH_MYSQL_DSN"
+
+// serverEnv hands on what no command line may show.
+func (r *realParts) serverEnv() []string {
+	if r.mysql == "" {
+		return nil
+	}
+	return []string{mysqlVariable + "=" + r.mysql}
+}
+
+// fromEnv takes what serverEnv has handed on.
+func (r *realParts) fromEnv() { r.mysql = cmp.Or(r.mysql, os.Getenv(mysqlVariable)) }
+
 // serverArgs hands the flags on to a server.
 func (r *realParts) serverArgs() []string {
 	var args []string
 	for _, f := range []struct{ name, value string }{
-		{"redis", r.redis}, {"mysql", r.mysql}, {"clickhouse", r.clickhouse}, {"require", r.require},
+		{"redis", r.redis}, {"clickhouse", r.clickhouse}, {"require", r.require},
 	} {
 		if f.value != "" {
 			args = append(args, "--"+f.name, f.value)

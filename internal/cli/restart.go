@@ -3,9 +3,12 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/postbench/postbench/internal/proc"
+	"github.com/postbench/postbench/refserver"
+	"github.com/postbench/postbench/reports"
 )
 
 // current is the living child, or the last one.
@@ -47,6 +50,16 @@ func (s *server) restart(ctx context.Context, down time.Duration) error {
 	s.pastCPU += old.CPUTime()
 	s.child = child
 	return nil
+}
+
+// forget drops what was counted across the death of the whole server: its
+// counts, and those of its databases, began anew.
+func (m *measurement) forget() {
+	if slices.ContainsFunc(m.faults, func(f reports.Fault) bool {
+		return f.Process == processName(roleServer, 0) && f.Do == refserver.FaultKill
+	}) {
+		m.sqlQueries, m.goWork, m.serverCPUS = nil, nil, -1
+	}
 }
 
 // again is how the server is started where the old one was.

@@ -140,6 +140,7 @@ func (f *serveFlags) config(log *slog.Logger, stderr io.Writer) (refserver.Confi
 	if composition.External != nil {
 		return refserver.Config{}, fmt.Errorf("variant %s is a server of your own, which serve cannot run: start it yourself, or play at it with run or compare", composition.Name)
 	}
+	f.parts.fromEnv()
 	if err := cmp.Or(f.disturb.resolve(), f.disturb.fits(&composition)); err != nil {
 		return refserver.Config{}, err
 	}

@@ -71,7 +71,7 @@ func startServer(ctx context.Context, composition refserver.Composition, dir str
 		args = append(args, "--lanes", s.lanes.Path())
 	}
 	s.spec = proc.Spec{
-		Name: "server " + composition.Name, Path: program, Log: set.stderr, Args: args,
+		Name: "server " + composition.Name, Path: program, Log: set.stderr, Args: args, Env: set.parts.serverEnv(),
 		Nice: serverNice, ReadyTimeout: serverReadyTimeout, StopTimeout: serverStopTimeout,
 	}
 	if s.child, err = proc.Start(ctx, s.spec); err != nil {

@@ -37,6 +37,7 @@ func (s *settings) register(flags *pflag.FlagSet) {
 
 // check refuses waits that can never end or never begin.
 func (s *settings) check() error {
+	s.parts.fromEnv()
 	real := s.parts.real()
 	if err := real.Check(); err != nil {
 		return err

@@ -343,7 +343,9 @@ func TestHandshakesOverTLS(t *testing.T) {
 		roundTrips [2]int // full, resumed
 	}{{tls.VersionTLS13, [2]int{3, 3}}, {tls.VersionTLS12, [2]int{4, 3}}} {
 		fastest := [2]time.Duration{time.Hour, time.Hour}
-		for range 3 { // the best of three: a handshake's arithmetic takes a core
+		tooSlow := func(i int) bool { return fastest[i] > time.Duration(c.roundTrips[i])*rtt*105/100 }
+		// The best of up to ten: a handshake's arithmetic takes a core, which may be busy.
+		for tries := 0; tries < 10 && (tooSlow(0) || tooSlow(1)); tries++ {
 			client := &tls.Config{RootCAs: pool, ServerName: "postbench.test", MaxVersion: c.version, ClientSessionCache: tls.NewLRUClientSessionCache(4)}
 			for i := range fastest {
 				start := time.Now()
@@ -359,7 +361,7 @@ func TestHandshakesOverTLS(t *testing.T) {
 			}
 		}
 		for i, trips := range c.roundTrips {
-			if want := time.Duration(trips) * rtt; fastest[i] < want || fastest[i] > want*105/100 {
+			if want := time.Duration(trips) * rtt; fastest[i] < want || tooSlow(i) {
 				t.Errorf("TLS %x, connection %d: %v, want %v and 5 %%", c.version, i, fastest[i], want)
 			}
 		}

@@ -380,7 +380,7 @@ func TestCountsJSON(t *testing.T) {
 		want   []string
 	}{
 		{Counts{}, []string{"ack_timeout", "acked", "backlog", "bad_answers", "batches", "connects", "corrupt", "failures", "in_flight", "lanes",
-			"reconnects", "records", "refused", "resent", "torn", "unreadable_lanes"}},
+			"reconnects", "records", "refused", "resent", "resent_records", "torn", "unreadable_lanes"}},
 		{ReceiverCounts{}, []string{"forbidden", "malformed", "messages", "records", "refused", "streams", "streams_cut", "streams_opened",
 			"streams_refused", "unanswered"}},
 	} {

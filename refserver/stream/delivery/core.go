@@ -40,17 +40,18 @@ type Options struct {
 // Counts is what a Core did since it started. Records and Acked count records,
 // the others what they name.
 type Counts struct {
-	Records    int64 `json:"records"`     // sent for the first time
-	Batches    int64 `json:"batches"`     // sent, those sent again included
-	Resent     int64 `json:"resent"`      // of the batches, those sent again
-	Acked      int64 `json:"acked"`       // records that central has committed
-	Refused    int64 `json:"refused"`     // batches that central could not commit at that time
-	Connects   int64 `json:"connects"`    // connections that came about
-	Reconnects int64 `json:"reconnects"`  // of them, those after the first
-	Failures   int64 `json:"failures"`    // connections that broke, or did not come about
-	AckTimeout int64 `json:"ack_timeout"` // of them, those on which an answer was overdue
-	BadAnswers int64 `json:"bad_answers"` // of them, those with an answer to nothing
-	InFlight   int64 `json:"in_flight"`   // records sent and without an answer now
+	Records       int64 `json:"records"`        // sent for the first time
+	Batches       int64 `json:"batches"`        // sent, those sent again included
+	Resent        int64 `json:"resent"`         // of the batches, those sent again
+	ResentRecords int64 `json:"resent_records"` // records in those
+	Acked         int64 `json:"acked"`          // records that central has committed
+	Refused       int64 `json:"refused"`        // batches that central could not commit at that time
+	Connects      int64 `json:"connects"`       // connections that came about
+	Reconnects    int64 `json:"reconnects"`     // of them, those after the first
+	Failures      int64 `json:"failures"`       // connections that broke, or did not come about
+	AckTimeout    int64 `json:"ack_timeout"`    // of them, those on which an answer was overdue
+	BadAnswers    int64 `json:"bad_answers"`    // of them, those with an answer to nothing
+	InFlight      int64 `json:"in_flight"`      // records sent and without an answer now
 }
 
 // Batch is what travels together. Records are not copied: they stay what they
@@ -268,6 +269,7 @@ func (c *Core[T]) send(nowNs int64) {
 	}
 	for _, b := range c.again {
 		c.counts.Resent++
+		c.counts.ResentRecords += int64(len(b.Records))
 		c.sendBatch(nowNs, b)
 	}
 	for _, b := range c.fresh {

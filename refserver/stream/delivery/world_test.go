@@ -81,7 +81,7 @@ func (w *world) start() {
 
 func sum(a, b Counts) Counts {
 	return Counts{
-		Records: a.Records + b.Records, Batches: a.Batches + b.Batches, Resent: a.Resent + b.Resent, Acked: a.Acked + b.Acked,
+		Records: a.Records + b.Records, Batches: a.Batches + b.Batches, Resent: a.Resent + b.Resent, ResentRecords: a.ResentRecords + b.ResentRecords, Acked: a.Acked + b.Acked,
 		Refused: a.Refused + b.Refused, Connects: a.Connects + b.Connects, Reconnects: a.Reconnects + b.Reconnects,
 		Failures: a.Failures + b.Failures, AckTimeout: a.AckTimeout + b.AckTimeout, BadAnswers: a.BadAnswers + b.BadAnswers,
 	}
