@@ -232,6 +232,7 @@ func TestExternalVariants(t *testing.T) {
 		{"no url", "ready: http://127.0.0.1:1", `external.url: "", expected http://host:port`},
 		{"no command", "url: http://{addr}", "{addr} is chosen for a command, and there is none"},
 		{"no link", "url: http://127.0.0.1:1\n  caps: nonsense", `external.caps: "nonsense", expected http://host:port`},
+		{"a path", "url: http://127.0.0.1:1/pb", "external.url: \"http://127.0.0.1:1/pb\", expected no path"},
 		{"an axis", "url: http://127.0.0.1:1\nfront: plain", `front: "plain", but the server is external`},
 		{"edges", "url: http://127.0.0.1:1\nedges: 1", "edges: 1, but the server is external"},
 	} {

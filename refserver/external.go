@@ -55,6 +55,10 @@ func (e *External) check(problems *strictyaml.Problems) {
 		address, err := url.Parse(strings.ReplaceAll(link.text, "{addr}", "127.0.0.1:1"))
 		if err != nil || address.Scheme != "http" && address.Scheme != "https" || address.Hostname() == "" {
 			problems.Add(key, "%.100q, expected http://host:port such as http://{addr}", link.text)
+			continue
+		}
+		if link.key == "url" && (address.Path != "" && address.Path != "/" || address.RawQuery != "" || address.Fragment != "") {
+			problems.Add(key, "%.100q, expected no path: the templates of the partners have theirs", link.text)
 		}
 	}
 }

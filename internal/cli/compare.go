@@ -340,12 +340,12 @@ func (c *comparison) round(ctx context.Context, round uint32, who *contender) ([
 		set := *c.settings
 		set.observe = watch.observe
 		set.disturb.faults = slices.Concat(set.disturb.faults, who.faults)
-		m, err := measureAt(ctx, p, round, &who.composition, nil, &set, c.dir, "")
+		m, err := measureAt(ctx, p, c.playedAs(round, try, who), &who.composition, nil, &set, c.dir, "")
 		watch.end()
 		if err != nil {
 			return nil, err
 		}
-		m.variant = who.name
+		m.variant, m.number = who.name, int(round)+1
 		c.doubt(who.name, &m.doubts)
 		// Under chaos the books count, which a busy machine does not spoil.
 		again := m.doubts.worthRepeating() && try < maxRepeats && ctx.Err() == nil && c.chaos == nil

@@ -211,12 +211,22 @@ func (p *plan) playsExternal(c *refserver.Composition, rounds int) error {
 	if c.External == nil || len(c.External.Command) > 0 || c.External.Caps == "" || rounds < 2 {
 		return nil
 	}
-	for _, offer := range p.spec.Offers {
-		if offer.Cap > 0 {
+	for i := range p.spec.Offers {
+		if p.spec.Offers[i].Cap > 0 {
 			return fmt.Errorf("variant %s runs already, and its offers would count from round to round, but caps are judged of empty ones: give it a command, leave out its caps, or play --rounds 1", c.Name)
 		}
 	}
 	return nil
+}
+
+// playedAs is the round whose run number a try of a round has. A server that
+// runs already keeps the rows of a spoilt try, so that the next one needs a run
+// number that no round has.
+func (c *comparison) playedAs(round uint32, try int, who *contender) uint32 {
+	if e := who.composition.External; e == nil || len(e.Command) > 0 {
+		return round
+	}
+	return round + uint32(try*c.rounds)
 }
 
 // ownServerNotes say what of the scenario and the profile does not reach a

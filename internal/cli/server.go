@@ -166,6 +166,7 @@ const maxReasonBytes = 200
 func (s *server) stop(ctx context.Context) error {
 	err := s.current().Stop(ctx)
 	if err != nil {
+		proc.Sweep(os.TempDir()) // a server that was killed leaves its sockets behind
 		err = fmt.Errorf("stop the server: %w", err)
 	}
 	return errors.Join(err, s.removeLanes())

@@ -2,7 +2,12 @@ package e2e
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -73,5 +78,60 @@ func TestExternalThatDoesNotStart(t *testing.T) {
 	} {
 		file := write(t, "mine.yaml", "name: mine\nsummary: of a test\nexternal:\n  command: "+command+"\n  url: http://{addr}\n")
 		oneLine(t, postbench(t, append([]string{"run", "--variant", file}, short...)...), 2, append(words, "mine")...)
+	}
+}
+
+// A server that runs already is asked as it is, round after round.
+func TestCompareWithAServerThatRuns(t *testing.T) {
+	t.Parallel()
+	server, url := serveHere(t, "monolith", "--embedded")
+	file := write(t, "runs.yaml", fmt.Sprintf("name: runs\nsummary: of a test\nexternal:\n  url: %s\n  ledger: %s/ledger\n  populate: %s/population\n", url, url, url))
+	p := play(t, append([]string{"compare", "--variants", file + ",edge-redis", "--rounds", "2", "--embedded"}, short...)...)
+	v := &p.result.Variants[0]
+	numbers := map[uint64]bool{}
+	for _, round := range v.Rounds {
+		numbers[round.RunNumber] = true
+	}
+	if v.Name != "runs" || v.Composition.External != url || v.Resources.ServerCPUS != nil || len(numbers) != len(v.Rounds) {
+		t.Errorf("%s: composition %+v, resources %+v, rounds %+v", v.Name, v.Composition, v.Resources, v.Rounds)
+	}
+	faultless(t, v)
+	stop(t, server)
+}
+
+// Whatever a command has started ends with it, or with postbench, even what
+// left its session.
+func TestExternalLeavesNothing(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux tells what descends from a process that left its session")
+	}
+	for name, end := range map[string]func(p *process){"in order": func(*process) {}, "killed": func(p *process) { p.signal(syscall.SIGKILL) }} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pidFile := filepath.Join(t.TempDir(), "pid")
+			file := write(t, "mine.yaml", fmt.Sprintf(`name: mine
+summary: of a test
+external:
+  command: ["sh", "-c", "setsid sh -c 'echo $$ >%[1]s; exec sleep 300' & exec %[2]s serve --variant monolith --embedded --addr {addr} --data {data}"]
+  url: http://{addr}
+  ready: http://{addr}/healthz
+`, pidFile, binary))
+			p := start(t, "run", "--variant", file, "--scenario", "plain", "--rate", "100", "--duration", "2s", "--warmup", "0s")
+			pid := 0
+			eventually(t, "the command has started its own", func() bool {
+				text, _ := os.ReadFile(pidFile)
+				pid, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+				return pid > 0
+			})
+			t.Cleanup(func() {
+				if t.Failed() {
+					_ = syscall.Kill(pid, syscall.SIGKILL)
+				}
+			})
+			end(p)
+			p.wait()
+			eventually(t, "it is gone", func() bool { return isGone(pid) })
+		})
 	}
 }
