@@ -91,6 +91,9 @@ func presets() strictyaml.Presets {
 // Variants lists the names of the presets, sorted.
 func Variants() []string { return presets().Names() }
 
+// externalName is what lists call a server of the user's own.
+const externalName = "external"
+
 // Missing is an architecture of the post that does not run here.
 type Missing struct{ Name, Reason string }
 
@@ -114,6 +117,9 @@ func LoadVariant(nameOrPath string) (Composition, error) {
 		if nameOrPath == missing.Name {
 			return Composition{}, fmt.Errorf("variant %s is not available here: %s", missing.Name, missing.Reason)
 		}
+	}
+	if nameOrPath == externalName {
+		return Composition{}, fmt.Errorf("variant %s stands for a server of your own: name the YAML file that describes it, such as ./mine.yaml", externalName)
 	}
 	file, data, err := presets().Read(nameOrPath)
 	if err != nil {

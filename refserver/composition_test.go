@@ -251,6 +251,9 @@ func TestExternalVariants(t *testing.T) {
 }
 
 func TestUnavailable(t *testing.T) {
+	if _, err := LoadVariant("external"); err == nil || !strings.Contains(err.Error(), "name the YAML file") {
+		t.Errorf("external: %v", err)
+	}
 	for _, missing := range Unavailable() {
 		if _, err := LoadVariant(missing.Name); err == nil || !strings.Contains(err.Error(), missing.Reason) {
 			t.Errorf("%s: %v", missing.Name, err)

@@ -10,7 +10,7 @@ import (
 
 // rungOf is a variant with a round for each p95, and a budget.
 func rungOf(name string, stages []Stage, p95sMs ...float64) Variant {
-	v := Variant{Name: name, Stages: stages, Ledger: Ledger{Balanced: true}}
+	v := Variant{Name: name, Stages: stages, Ledger: Ledger{Balanced: true}, Validity: Validity{Verdict: VerdictValid}}
 	for i, ms := range p95sMs {
 		r := Round{Round: i + 1, Counted: true}
 		if !math.IsInf(ms, 1) {
@@ -63,6 +63,16 @@ func TestErrorsAreExplained(t *testing.T) {
 		if text := strings.Join(strings.Fields(whyText(TellStory(variants, nil), variants, 1)), " "); !strings.Contains(text, test.want) || (text == "") != (test.want == "") {
 			t.Errorf("%v: %q, want %q", test.p95sMs, text, test.want)
 		}
+	}
+}
+
+// Of rounds that cannot be trusted nothing is concluded.
+func TestInvalidStory(t *testing.T) {
+	variants := ladder()[:5]
+	variants[4].Validity.Verdict = VerdictInvalid
+	text := StoryTable(TellStory(variants, calibrations()), variants)
+	if !strings.Contains(text, "not judged: hot-path is invalid") || strings.Contains(text, "hot-path is +") {
+		t.Errorf("got:\n%s", text)
 	}
 }
 

@@ -22,16 +22,14 @@ func StoryTable(s *Story, variants []Variant) string {
 		b.WriteString(wrap("rounds: one of each rung with seed "+strings.Trim(fmt.Sprint(s.Seeds), "[]"), 0, indent))
 	}
 	for _, c := range s.Calibrated {
-		b.WriteString(wrap(fmt.Sprintf("calibrated: %s, p50 %s and p95 %s, so that %s comes out at the post's p95", c.Figure, duration(c.P50Us), duration(c.P95Us), c.FittedTo), 0, indent))
+		b.WriteString(wrap(calibrationText(s, &c), 0, indent))
 	}
-	order := "the rungs are in the post's order"
-	if !s.Ordered {
-		order = "the rungs are NOT in the post's order"
-	}
-	b.WriteString(order + "\n")
+	b.WriteString(orderText(s, variants) + "\n")
 	b.WriteString(alsoToldText(variants))
 	for i := range s.Rungs {
-		b.WriteString(whyText(s, variants, i))
+		if variants[i].Validity.Valid() { // else the error may be the machine's
+			b.WriteString(whyText(s, variants, i))
+		}
 	}
 	return b.String()
 }
@@ -54,6 +52,31 @@ func alsoToldText(variants []Variant) string {
 		return ""
 	}
 	return wrap("the post also tells "+strings.Join(told, ", "), 0, indent)
+}
+
+// calibrationText says what a figure was fitted to, and by how much it misses
+// here.
+func calibrationText(s *Story, c *Calibration) string {
+	text := fmt.Sprintf("calibrated: %s, p50 %s and p95 %s, fitted to the post's p95 of %s", c.Figure, duration(c.P50Us), duration(c.P95Us), c.FittedTo)
+	for i := range s.Rungs {
+		if r := &s.Rungs[i]; r.Variant == c.FittedTo && r.Error != nil {
+			text += ", which is " + errorText(r.Error) + " off"
+		}
+	}
+	return text
+}
+
+// orderText says whether the order is the post's, where that can be said.
+func orderText(s *Story, variants []Variant) string {
+	for i := range variants {
+		if v := &variants[i]; !v.Validity.Valid() && PostP95(v.Name) != nil {
+			return "the order of the rungs is not judged: " + v.Name + " is invalid"
+		}
+	}
+	if !s.Ordered {
+		return "the rungs are NOT in the post's order"
+	}
+	return "the rungs are in the post's order"
 }
 
 func postText(us *float64) string {
